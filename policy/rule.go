@@ -1,0 +1,170 @@
+package policy
+
+import (
+	"net/netip"
+	"strconv"
+)
+
+// Key names an object: its namespace (resource group) and its name in it.
+type Key struct{ Namespace, Name string }
+
+// String returns "namespace/name".
+func (k Key) String() string { return k.Namespace + "/" + k.Name }
+
+// IsZero reports whether k names nothing.
+func (k Key) IsZero() bool { return k == Key{} }
+
+// Compare orders keys by namespace, then by name.
+func (k Key) Compare(o Key) int {
+	if k.Namespace != o.Namespace {
+		return compareStrings(k.Namespace, o.Namespace)
+	}
+	return compareStrings(k.Name, o.Name)
+}
+
+func compareStrings(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// Direction says which way a rule looks, relative to the VM.
+type Direction uint8
+
+// The directions. The zero value is Ingress.
+const (
+	// Ingress is traffic towards the VM.
+	Ingress Direction = iota
+	// Egress is traffic from the VM.
+	Egress
+)
+
+// String returns the word the manifests use.
+func (d Direction) String() string {
+	switch d {
+	case Ingress:
+		return "Ingress"
+	case Egress:
+		return "Egress"
+	}
+	return "Direction(" + strconv.Itoa(int(d)) + ")"
+}
+
+// Protocol is the protocol of a rule.
+type Protocol uint8
+
+// The protocols. The zero value is All, which is also what a rule without
+// protocol means.
+const (
+	// All is every IP protocol.
+	All Protocol = iota
+	// TCP is IP protocol 6.
+	TCP
+	// UDP is IP protocol 17.
+	UDP
+	// ICMP is IP protocol 1 over IPv4 and 58 over IPv6.
+	ICMP
+)
+
+// String returns the word the manifests use.
+func (p Protocol) String() string {
+	switch p {
+	case All:
+		return "All"
+	case TCP:
+		return "TCP"
+	case UDP:
+		return "UDP"
+	case ICMP:
+		return "ICMP"
+	}
+	return "Protocol(" + strconv.Itoa(int(p)) + ")"
+}
+
+// PortRange is a range of TCP or UDP destination ports, both ends included.
+// A rule without ports has AllPorts; explicit ports are within 1..65535.
+type PortRange struct{ First, Last uint16 }
+
+// AllPorts is the range of a rule that names no port.
+var allPorts = PortRange{0, 65535}
+
+// IsAll reports whether r is every port, as in a rule that names none.
+func (r PortRange) IsAll() bool { return r == allPorts }
+
+// Contains reports whether port is in r.
+func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }
+
+// String returns "80", "1000-1100", or "all".
+func (r PortRange) String() string {
+	switch {
+	case r.IsAll():
+		return "all"
+	case r.First == r.Last:
+		return strconv.Itoa(int(r.First))
+	}
+	return strconv.Itoa(int(r.First)) + "-" + strconv.Itoa(int(r.Last))
+}
+
+// RemoteKind says what a Remote is.
+type RemoteKind uint8
+
+// The kinds of remote.
+const (
+	// Anywhere is every address; what a rule without remote means.
+	Anywhere RemoteKind = iota
+	// CIDR is the addresses of Remote.Prefix.
+	CIDR
+	// SecurityGroup is the members of the group Remote.Ref.
+	SecurityGroup
+	// SubnetRemote is the CIDR blocks of the subnet Remote.Ref.
+	SubnetRemote
+)
+
+// String returns a word for the kind.
+func (k RemoteKind) String() string {
+	switch k {
+	case Anywhere:
+		return "anywhere"
+	case CIDR:
+		return "CIDR"
+	case SecurityGroup:
+		return "security group"
+	case SubnetRemote:
+		return "subnet"
+	}
+	return "RemoteKind(" + strconv.Itoa(int(k)) + ")"
+}
+
+// Remote is the other end that a rule allows. It is comparable.
+type Remote struct {
+	Kind   RemoteKind
+	Prefix netip.Prefix // with CIDR; masked
+	Ref    Key          // with SecurityGroup and SubnetRemote
+}
+
+// String returns "anywhere", the prefix, "group ns/name" or "subnet ns/name".
+func (r Remote) String() string {
+	switch r.Kind {
+	case CIDR:
+		return r.Prefix.String()
+	case SecurityGroup:
+		return "group " + r.Ref.String()
+	case SubnetRemote:
+		return "subnet " + r.Ref.String()
+	}
+	return r.Kind.String()
+}
+
+// Rule allows connections. Group.Rules are in the order of the manifest.
+type Rule struct {
+	Name      string // as written, or "#index" (from 0) if the manifest gives none
+	Direction Direction
+	Protocol  Protocol
+	Ports     PortRange
+	Remote    Remote
+	Pos       Position // of the rule in its file
+}
