@@ -9,8 +9,8 @@ type Group struct {
 	Pos   Position
 }
 
-// SubnetObject is a Subnet manifest.
-type SubnetObject struct {
+// Subnet is a Subnet manifest.
+type Subnet struct {
 	Key      Key
 	Prefixes []netip.Prefix // masked; IPv4 first; at least one
 	VPC      Key            // of vpcRef; "ns/default" when absent
@@ -40,6 +40,6 @@ type Interface struct {
 // Objects is what manifests define, in the order of the file.
 type Objects struct {
 	Groups          []Group
-	Subnets         []SubnetObject
+	Subnets         []Subnet
 	VirtualMachines []VirtualMachine
 }

@@ -90,10 +90,10 @@ func (p Protocol) String() string {
 type PortRange struct{ First, Last uint16 }
 
 // AllPorts is the range of a rule that names no port.
-var allPorts = PortRange{0, 65535}
+var AllPorts = PortRange{First: 0, Last: 65535}
 
 // IsAll reports whether r is every port, as in a rule that names none.
-func (r PortRange) IsAll() bool { return r == allPorts }
+func (r PortRange) IsAll() bool { return r == AllPorts }
 
 // Contains reports whether port is in r.
 func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }
@@ -114,26 +114,26 @@ type RemoteKind uint8
 
 // The kinds of remote.
 const (
-	// Anywhere is every address; what a rule without remote means.
-	Anywhere RemoteKind = iota
-	// CIDR is the addresses of Remote.Prefix.
-	CIDR
-	// SecurityGroup is the members of the group Remote.Ref.
-	SecurityGroup
-	// SubnetRemote is the CIDR blocks of the subnet Remote.Ref.
-	SubnetRemote
+	// RemoteAnywhere is every address; what a rule without remote means.
+	RemoteAnywhere RemoteKind = iota
+	// RemoteCIDR is the addresses of Remote.Prefix.
+	RemoteCIDR
+	// RemoteGroup is the members of the group Remote.Ref.
+	RemoteGroup
+	// RemoteSubnet is the CIDR blocks of the subnet Remote.Ref.
+	RemoteSubnet
 )
 
 // String returns a word for the kind.
 func (k RemoteKind) String() string {
 	switch k {
-	case Anywhere:
+	case RemoteAnywhere:
 		return "anywhere"
-	case CIDR:
+	case RemoteCIDR:
 		return "CIDR"
-	case SecurityGroup:
+	case RemoteGroup:
 		return "security group"
-	case SubnetRemote:
+	case RemoteSubnet:
 		return "subnet"
 	}
 	return "RemoteKind(" + strconv.Itoa(int(k)) + ")"
@@ -142,18 +142,18 @@ func (k RemoteKind) String() string {
 // Remote is the other end that a rule allows. It is comparable.
 type Remote struct {
 	Kind   RemoteKind
-	Prefix netip.Prefix // with CIDR; masked
-	Ref    Key          // with SecurityGroup and SubnetRemote
+	Prefix netip.Prefix // with RemoteCIDR; masked
+	Ref    Key          // with RemoteGroup and RemoteSubnet
 }
 
 // String returns "anywhere", the prefix, "group ns/name" or "subnet ns/name".
 func (r Remote) String() string {
 	switch r.Kind {
-	case CIDR:
+	case RemoteCIDR:
 		return r.Prefix.String()
-	case SecurityGroup:
+	case RemoteGroup:
 		return "group " + r.Ref.String()
-	case SubnetRemote:
+	case RemoteSubnet:
 		return "subnet " + r.Ref.String()
 	}
 	return r.Kind.String()
