@@ -26,6 +26,8 @@ type VirtualMachine struct {
 	// repetitions, existing or not. Empty means the default group.
 	Groups []Key
 	Pos    Position
+
+	groupPos []Position // of the names in Groups
 }
 
 // Interface is one network interface of a VirtualMachine.
@@ -35,6 +37,9 @@ type Interface struct {
 	Addrs  []netip.Addr // sorted, unique
 	Subnet Key          // of subnetRef; zero if absent
 	Pos    Position
+
+	subnetPos   Position
+	subnetField string
 }
 
 // Objects is what manifests define, in the order of the file.

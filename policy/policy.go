@@ -1,9 +1,16 @@
 package policy
 
-import "strconv"
+import (
+	"fmt"
+	"slices"
+	"strconv"
+)
 
 // DefaultGroupName is the default group's name where Options gives none.
 const DefaultGroupName = "default-sto-1"
+
+// DefaultVPC is the name of the VPC of a subnet without vpcRef, in its namespace.
+const DefaultVPC = "default"
 
 // DefaultContent is what the built-in default group allows.
 type DefaultContent uint8
@@ -41,8 +48,173 @@ type Options struct {
 	DefaultContent DefaultContent
 }
 
-// Policy is everything the manifests define, indexed. It does not change.
+// Policy is everything the manifests define, indexed. It does not change, and
+// what its methods return must not be changed either.
 type Policy struct {
 	opts     Options
+	groups   []Group // sorted by key, as the others
+	subnets  []Subnet
+	vms      []VirtualMachine
+	groupOf  map[Key]int // into groups
+	subnetOf map[Key]int // into subnets
+	vmOf     map[Key]int // into vms
+	placed   []placed
+	members  []Member
 	problems []Problem
+}
+
+// New joins the objects of all files. An object that is defined twice is an
+// error that names both places; the first in the order of files stays. A
+// reference to something that does not exist is no error but a warning, see
+// Problems: that is how a policy looks while it is being written, and what is
+// missing allows nothing. The Policy is never nil.
+func New(files []Objects, opts Options) (*Policy, []Problem) {
+	if opts.DefaultGroup == "" {
+		opts.DefaultGroup = DefaultGroupName
+	}
+	p := &Policy{opts: opts}
+	var errs []Problem
+	first := make(map[defined]defined)
+	fresh := func(o defined) bool {
+		f, dup := first[o.id()]
+		if dup {
+			errs = append(errs, duplicateOf(o, f))
+		} else {
+			first[o.id()] = o
+		}
+		return !dup
+	}
+	for _, f := range files {
+		for _, g := range f.Groups {
+			if fresh(defined{kindGroup, g.Key, g.Pos}) {
+				p.groups = append(p.groups, g)
+			}
+		}
+		for _, s := range f.Subnets {
+			if fresh(defined{kindSubnet, s.Key, s.Pos}) {
+				p.subnets = append(p.subnets, s)
+			}
+		}
+		for _, vm := range f.VirtualMachines {
+			if fresh(defined{kindVM, vm.Key, vm.Pos}) {
+				p.vms = append(p.vms, vm)
+			}
+		}
+	}
+	slices.SortFunc(p.groups, func(a, b Group) int { return a.Key.Compare(b.Key) })
+	slices.SortFunc(p.subnets, func(a, b Subnet) int { return a.Key.Compare(b.Key) })
+	slices.SortFunc(p.vms, func(a, b VirtualMachine) int { return a.Key.Compare(b.Key) })
+	p.groupOf = make(map[Key]int, len(p.groups))
+	for i := range p.groups {
+		p.groupOf[p.groups[i].Key] = i
+	}
+	p.subnetOf = make(map[Key]int, len(p.subnets))
+	for i := range p.subnets {
+		p.subnetOf[p.subnets[i].Key] = i
+	}
+	p.vmOf = make(map[Key]int, len(p.vms))
+	for i := range p.vms {
+		p.vmOf[p.vms[i].Key] = i
+	}
+	p.checkReferences()
+	p.place()
+	p.problems = sortProblems(p.problems)
+	return p, sortProblems(errs)
+}
+
+// Options returns the settings, with defaults filled in.
+func (p *Policy) Options() Options { return p.opts }
+
+// Groups returns the groups that manifests define, sorted by key.
+func (p *Policy) Groups() []Group { return p.groups }
+
+// Subnets returns the subnets, sorted by key.
+func (p *Policy) Subnets() []Subnet { return p.subnets }
+
+// VirtualMachines returns the virtual machines, sorted by key.
+func (p *Policy) VirtualMachines() []VirtualMachine { return p.vms }
+
+// Problems returns the warnings about the manifests as a whole, sorted by
+// position: references to nothing and things that are claimed twice.
+func (p *Policy) Problems() []Problem { return p.problems }
+
+// Group returns the group that a manifest defines under k.
+func (p *Policy) Group(k Key) (Group, bool) {
+	i, ok := p.groupOf[k]
+	if !ok {
+		return Group{}, false
+	}
+	return p.groups[i], true
+}
+
+// Subnet returns the subnet k.
+func (p *Policy) Subnet(k Key) (Subnet, bool) {
+	i, ok := p.subnetOf[k]
+	if !ok {
+		return Subnet{}, false
+	}
+	return p.subnets[i], true
+}
+
+// VirtualMachine returns the virtual machine k.
+func (p *Policy) VirtualMachine(k Key) (VirtualMachine, bool) {
+	i, ok := p.vmOf[k]
+	if !ok {
+		return VirtualMachine{}, false
+	}
+	return p.vms[i], true
+}
+
+// GroupExists reports whether k is a group: one that a manifest defines, or a
+// namespace's default group, which is built in.
+func (p *Policy) GroupExists(k Key) bool {
+	_, ok := p.groupOf[k]
+	return ok || k.Name == p.opts.DefaultGroup
+}
+
+// GroupsOf returns the groups that vm is in, existing or not: those it lists,
+// or the default group of its namespace if it lists none.
+func (p *Policy) GroupsOf(vm VirtualMachine) []Key {
+	if len(vm.Groups) == 0 {
+		return []Key{{vm.Key.Namespace, p.opts.DefaultGroup}}
+	}
+	return vm.Groups
+}
+
+// warn adds a warning.
+func (p *Policy) warn(pos Position, object, field, format string, args ...any) {
+	p.problems = append(p.problems, Problem{
+		Pos: pos, Object: object, Field: field, Reason: fmt.Sprintf(format, args...), Warning: true,
+	})
+}
+
+// checkReferences warns of references to what does not exist.
+func (p *Policy) checkReferences() {
+	for _, g := range p.groups {
+		for _, r := range g.Rules {
+			object := kindGroup + " " + g.Key.String()
+			switch {
+			case r.Remote.Kind == RemoteGroup && !p.GroupExists(r.Remote.Ref):
+				p.warn(r.refPos, object, r.refField, "no security group %s: rule %s allows nothing", r.Remote.Ref, r.Name)
+			case r.Remote.Kind == RemoteSubnet:
+				if _, ok := p.subnetOf[r.Remote.Ref]; !ok {
+					p.warn(r.refPos, object, r.refField, "no subnet %s: rule %s allows nothing", r.Remote.Ref, r.Name)
+				}
+			}
+		}
+	}
+	for _, vm := range p.vms {
+		for i, k := range vm.Groups {
+			if p.GroupExists(k) {
+				continue
+			}
+			pos := vm.Pos
+			if i < len(vm.groupPos) {
+				pos = vm.groupPos[i]
+			}
+			p.warn(pos, kindVM+" "+vm.Key.String(),
+				fmt.Sprintf("spec.networking.securityGroups.securityGroupMemberships[%d].name", i),
+				"no security group %s: it allows the VM nothing", k)
+		}
+	}
 }

@@ -167,4 +167,7 @@ type Rule struct {
 	Ports     PortRange
 	Remote    Remote
 	Pos       Position // of the rule in its file
+
+	refPos   Position // of Remote.Ref
+	refField string
 }

@@ -1,0 +1,243 @@
+package policy
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Limits of one manifest file. They are far above what a policy needs and keep
+// a hostile or broken file from holding up the others.
+const (
+	// MaxFileSize is the greatest size of a file, in bytes.
+	MaxFileSize = 8 << 20
+
+	maxDepth    = 32   // nesting of mappings and lists
+	maxProblems = 1000 // reported of one file
+)
+
+// The API versions of the manifests.
+const (
+	// NetworkingAPIVersion is the apiVersion of SecurityGroup and Subnet.
+	NetworkingAPIVersion = "networking.evroclabs.net/v1alpha1"
+	// ComputeAPIVersion is the apiVersion of VirtualMachine.
+	ComputeAPIVersion = "compute.evroclabs.net/v1alpha1"
+)
+
+// The kinds of manifest.
+const (
+	kindGroup  = "SecurityGroup"
+	kindSubnet = "Subnet"
+	kindVM     = "VirtualMachine"
+)
+
+// DefaultNamespace is the namespace of a manifest that gives none.
+const DefaultNamespace = "default"
+
+// Decode reads the manifests of one file, which may hold several YAML
+// documents or none. It is strict: a field it does not know, a field given
+// twice, or a value out of range is an error. It reports all errors, sorted by
+// position; with any error the Objects are empty, because a file is accepted
+// whole or not at all. Reading stops at a YAML syntax error.
+func Decode(f File) (Objects, []Problem) {
+	d := &decoder{file: f.Name}
+	if len(f.Data) > MaxFileSize {
+		d.problems = append(d.problems, Problem{
+			Pos:    Position{File: f.Name},
+			Reason: fmt.Sprintf("file is larger than %d bytes", MaxFileSize),
+		})
+		return Objects{}, d.problems
+	}
+	d.documents(f.Data)
+	d.duplicates()
+	if len(d.problems) == 0 {
+		return d.objects, nil
+	}
+	ps := sortProblems(d.problems)
+	if len(ps) > maxProblems {
+		more := Problem{Pos: ps[maxProblems].Pos, Reason: fmt.Sprintf("and %d more errors", len(ps)-maxProblems)}
+		ps = append(ps[:maxProblems:maxProblems], more)
+	}
+	return Objects{}, ps
+}
+
+// decoder collects what one file holds.
+type decoder struct {
+	file     string
+	objects  Objects
+	problems []Problem
+}
+
+// value is a YAML node and the path of fields that leads to it.
+type value struct {
+	*yaml.Node
+	path string
+}
+
+func (d *decoder) pos(n *yaml.Node) Position {
+	return Position{File: d.file, Line: n.Line, Column: n.Column}
+}
+
+func (d *decoder) fail(v value, format string, args ...any) {
+	d.failField(v.Node, v.path, format, args...)
+}
+
+func (d *decoder) failField(n *yaml.Node, field, format string, args ...any) {
+	d.problems = append(d.problems, Problem{Pos: d.pos(n), Field: field, Reason: fmt.Sprintf(format, args...)})
+}
+
+func (d *decoder) documents(data []byte) {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	for len(d.problems) <= maxProblems {
+		var doc yaml.Node
+		if err := next(dec, &doc); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			d.problems = append(d.problems, d.syntaxError(err))
+			return
+		}
+		if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 {
+			continue
+		}
+		root := doc.Content[0]
+		if isNull(root) {
+			continue // an empty document, or nothing but comments
+		}
+		before := len(d.problems)
+		d.checkShape(value{root, ""}, 0)
+		if len(d.problems) == before {
+			d.manifest(root)
+		}
+	}
+}
+
+// next reads a document. The YAML library reports its own errors by panicking
+// and recovering; what it does not recover is turned into an error here, so
+// that no input can take the agent down.
+func next(dec *yaml.Decoder, doc *yaml.Node) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("reading YAML: %v", r)
+		}
+	}()
+	return dec.Decode(doc)
+}
+
+// syntaxError takes the line out of the YAML library's text, its only place.
+func (d *decoder) syntaxError(err error) Problem {
+	p := Problem{Pos: Position{File: d.file}}
+	s := strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(s, "line "); ok {
+		if num, text, ok := strings.Cut(rest, ": "); ok {
+			if line, err := strconv.Atoi(num); err == nil && line > 0 {
+				p.Pos.Line, s = line, text
+			}
+		}
+	}
+	p.Reason = "not YAML: " + s
+	return p
+}
+
+// checkShape refuses what no manifest needs anywhere, in free-form parts as
+// well: aliases, merge keys, keys that are not strings, keys given twice, and
+// deep nesting.
+func (d *decoder) checkShape(v value, depth int) {
+	if depth > maxDepth {
+		d.fail(v, "nested deeper than %d levels", maxDepth)
+		return
+	}
+	switch v.Kind {
+	case yaml.AliasNode:
+		d.fail(v, "YAML aliases (*%s) are not supported: write the value out", v.Value)
+	case yaml.MappingNode:
+		seen := make(map[string]*yaml.Node, len(v.Content)/2)
+		for i := 0; i+1 < len(v.Content); i += 2 {
+			k, val := v.Content[i], v.Content[i+1]
+			if k.Kind != yaml.ScalarNode || k.ShortTag() == "!!merge" {
+				d.failField(k, v.path, "field names must be plain strings")
+				continue
+			}
+			child := value{val, join(v.path, k.Value)}
+			if first := seen[k.Value]; first != nil {
+				d.failField(k, child.path, "given twice; first on line %d", first.Line)
+				continue
+			}
+			seen[k.Value] = k
+			d.checkShape(child, depth+1)
+		}
+	case yaml.SequenceNode:
+		for i, c := range v.Content {
+			d.checkShape(value{c, index(v.path, i)}, depth+1)
+		}
+	}
+}
+
+func join(path, field string) string {
+	if path == "" {
+		return field
+	}
+	return path + "." + field
+}
+
+func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+
+// defined is an object of any kind, for finding duplicates.
+type defined struct {
+	kind string
+	key  Key
+	pos  Position
+}
+
+func (o defined) String() string { return o.kind + " " + o.key.String() }
+
+// defined lists the objects by kind, each kind in its order.
+func (o Objects) defined() []defined {
+	all := make([]defined, 0, len(o.Groups)+len(o.Subnets)+len(o.VirtualMachines))
+	for i := range o.Groups {
+		all = append(all, defined{kindGroup, o.Groups[i].Key, o.Groups[i].Pos})
+	}
+	for i := range o.Subnets {
+		all = append(all, defined{kindSubnet, o.Subnets[i].Key, o.Subnets[i].Pos})
+	}
+	for i := range o.VirtualMachines {
+		all = append(all, defined{kindVM, o.VirtualMachines[i].Key, o.VirtualMachines[i].Pos})
+	}
+	return all
+}
+
+// id identifies an object whatever its position.
+func (o defined) id() defined { return defined{kind: o.kind, key: o.key} }
+
+// duplicates refuses an object that the file defines twice.
+func (d *decoder) duplicates() {
+	all := d.objects.defined()
+	slices.SortStableFunc(all, func(a, b defined) int {
+		return cmp.Or(cmp.Compare(a.kind, b.kind), a.key.Compare(b.key), a.pos.Compare(b.pos))
+	})
+	for i := 1; i < len(all); i++ {
+		first := i - 1
+		for first > 0 && all[first-1].id() == all[i].id() {
+			first--
+		}
+		if all[first].id() == all[i].id() {
+			d.problems = append(d.problems, duplicateOf(all[i], all[first]))
+		}
+	}
+}
+
+// duplicateOf says that second is refused because of first.
+func duplicateOf(second, first defined) Problem {
+	return Problem{
+		Pos: second.pos, Object: second.String(), Field: "metadata.name",
+		Reason: fmt.Sprintf("%s is already defined at %s", second, first.pos),
+	}
+}

@@ -1,0 +1,258 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// metadataFields are the fields of Kubernetes metadata that are accepted
+// without being looked at.
+var metadataFields = []string{
+	"annotations", "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers",
+	"generateName", "generation", "labels", "managedFields", "ownerReferences", "resourceVersion", "selfLink",
+}
+
+// manifest reads one document.
+func (d *decoder) manifest(root *yaml.Node) {
+	f, ok := d.mapping(value{root, ""})
+	if !ok {
+		return
+	}
+	defer f.finish()
+	kind, ok := d.kind(f)
+	if !ok {
+		// What the fields should be is not known: one error is enough.
+		for i := range f.taken {
+			f.taken[i] = true
+		}
+		return
+	}
+	key, uid := d.metadata(f)
+	pos := d.pos(root)
+	switch kind {
+	case kindGroup:
+		d.objects.Groups = append(d.objects.Groups, d.group(f, key, pos))
+	case kindSubnet:
+		d.objects.Subnets = append(d.objects.Subnets, d.subnet(f, key, pos))
+	case kindVM:
+		d.objects.VirtualMachines = append(d.objects.VirtualMachines, d.virtualMachine(f, key, uid, pos))
+	}
+	if v, ok := f.take("status"); ok && kind != kindVM && !isNull(v.Node) {
+		d.mapping(v) // free-form
+	}
+}
+
+// kind reads kind and apiVersion.
+func (d *decoder) kind(f *fields) (string, bool) {
+	v, ok := f.require("kind")
+	if !ok {
+		return "", false
+	}
+	kind, ok := d.text(v)
+	if !ok {
+		return "", false
+	}
+	want := NetworkingAPIVersion
+	switch kind {
+	case kindGroup, kindSubnet:
+	case kindVM:
+		want = ComputeAPIVersion
+	default:
+		d.fail(v, "unknown kind %q; known are %s, %s and %s", kind, kindGroup, kindSubnet, kindVM)
+		return "", false
+	}
+	if v, ok := f.require("apiVersion"); ok {
+		if got, ok := d.text(v); ok && got != want {
+			d.fail(v, "must be %q for kind %s, not %q", want, kind, got)
+		}
+	}
+	return kind, true
+}
+
+func (d *decoder) metadata(top *fields) (key Key, uid string) {
+	v, ok := top.require("metadata")
+	if !ok {
+		return Key{}, ""
+	}
+	f, ok := d.mapping(v)
+	if !ok {
+		return Key{}, ""
+	}
+	defer f.finish()
+	key.Namespace = DefaultNamespace
+	if v, ok := f.take("namespace"); ok {
+		key.Namespace, _ = d.name(v)
+	}
+	if v, ok := f.require("name"); ok {
+		key.Name, _ = d.name(v)
+	}
+	if v, ok := f.take("uid"); ok {
+		uid, _ = d.label(v, false)
+	}
+	for _, name := range metadataFields {
+		f.take(name)
+	}
+	return key, uid
+}
+
+func (d *decoder) subnet(top *fields, key Key, pos Position) Subnet {
+	s := Subnet{Key: key, VPC: Key{key.Namespace, DefaultVPC}, Pos: pos}
+	v, ok := top.require("spec")
+	if !ok {
+		return s
+	}
+	f, ok := d.mapping(v)
+	if !ok {
+		return s
+	}
+	defer f.finish()
+	v4, has4 := f.take("ipv4CidrBlock")
+	v6, has6 := f.take("ipv6CidrBlock")
+	if !has4 && !has6 {
+		d.fail(v, "needs ipv4CidrBlock, ipv6CidrBlock or both")
+	}
+	if has4 {
+		if p, ok := d.prefix(v4); ok && !p.Addr().Is4() {
+			d.fail(v4, "%s is not IPv4", p)
+		} else if ok {
+			s.Prefixes = append(s.Prefixes, p)
+		}
+	}
+	if has6 {
+		if p, ok := d.prefix(v6); ok && !p.Addr().Is6() {
+			d.fail(v6, "%s is not IPv6", p)
+		} else if ok {
+			s.Prefixes = append(s.Prefixes, p)
+		}
+	}
+	if v, ok := f.take("vpcRef"); ok {
+		s.VPC, _, _ = d.ref(v, key.Namespace)
+	}
+	return s
+}
+
+func (d *decoder) virtualMachine(top *fields, key Key, uid string, pos Position) VirtualMachine {
+	vm := VirtualMachine{Key: key, UID: uid, Pos: pos}
+	status := d.statusAddrs(top)
+	vm.Interfaces = []Interface{{ID: key.Name, Addrs: status, Pos: pos}}
+	v, ok := top.take("spec")
+	if !ok || isNull(v.Node) {
+		return vm
+	}
+	f, ok := d.mapping(v)
+	if !ok {
+		return vm
+	}
+	defer f.finish()
+	v, ok = f.take("networking")
+	if !ok || isNull(v.Node) {
+		return vm
+	}
+	nf, ok := d.mapping(v)
+	if !ok {
+		return vm
+	}
+	defer nf.finish()
+	if v, ok := nf.take("interfaces"); ok {
+		if ifaces := d.interfaces(v, key, status); len(ifaces) > 0 {
+			vm.Interfaces = ifaces
+		}
+	}
+	if v, ok := nf.take("securityGroups"); ok && !isNull(v.Node) {
+		vm.Groups, vm.groupPos = d.memberships(v, key.Namespace)
+	}
+	return vm
+}
+
+func (d *decoder) memberships(v value, namespace string) (groups []Key, pos []Position) {
+	f, ok := d.mapping(v)
+	if !ok {
+		return nil, nil
+	}
+	defer f.finish()
+	list, ok := f.take("securityGroupMemberships")
+	if !ok {
+		return nil, nil
+	}
+	for _, e := range d.elements(list) {
+		k, p, ok := d.ref(e, namespace)
+		if ok && slices.Contains(groups, k) {
+			d.fail(e, "%s is listed twice", k.Name)
+		} else if ok {
+			groups, pos = append(groups, k), append(pos, p)
+		}
+	}
+	return groups, pos
+}
+
+func (d *decoder) interfaces(v value, vm Key, status []netip.Addr) []Interface {
+	var ifaces []Interface
+	for i, e := range d.elements(v) {
+		n := Interface{Pos: d.pos(e.Node)}
+		if i == 0 {
+			n.ID, n.Addrs = vm.Name, status
+		}
+		f, ok := d.mapping(e)
+		if !ok {
+			continue
+		}
+		if v, ok := f.take("id"); ok {
+			n.ID, _ = d.label(v, false)
+		} else if i > 0 {
+			d.fail(value{e.Node, join(e.path, "id")}, "is required for every interface but the first")
+		}
+		if n.ID != "" && slices.ContainsFunc(ifaces, func(o Interface) bool { return o.ID == n.ID }) {
+			d.fail(value{e.Node, join(e.path, "id")}, "%q is used by two interfaces", n.ID)
+		}
+		if v, ok := f.take("macAddress"); ok {
+			n.MAC = d.mac(v)
+		}
+		if v, ok := f.take("ipAddresses"); ok && !isNull(v.Node) {
+			n.Addrs = d.addrs(v)
+		}
+		if v, ok := f.take("subnetRef"); ok {
+			n.Subnet, n.subnetPos, _ = d.ref(v, vm.Namespace)
+			n.subnetField = join(v.path, "name")
+		}
+		f.finish()
+		ifaces = append(ifaces, n)
+	}
+	return ifaces
+}
+
+// statusAddrs reads status.networking.privateIPv4Address and ipv6Address. The
+// rest of status is free-form; empty addresses are those of a VM that has none
+// yet.
+func (d *decoder) statusAddrs(top *fields) []netip.Addr {
+	v, ok := top.take("status")
+	if !ok || isNull(v.Node) {
+		return nil
+	}
+	f, ok := d.mapping(v)
+	if !ok {
+		return nil
+	}
+	v, ok = f.take("networking")
+	if !ok || isNull(v.Node) {
+		return nil
+	}
+	if f, ok = d.mapping(v); !ok {
+		return nil
+	}
+	var addrs []netip.Addr
+	for _, name := range []string{"privateIPv4Address", "ipv6Address"} {
+		v, ok := f.take(name)
+		if !ok || (v.Kind == yaml.ScalarNode && v.Value == "") || isNull(v.Node) {
+			continue
+		}
+		a, ok := d.addr(v)
+		if ok && a.Is4() != (name == "privateIPv4Address") {
+			d.fail(v, "%s is of the other address family", a)
+		} else if ok {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
+}
