@@ -1,0 +1,163 @@
+package ovsdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/ovn-kubernetes/libovsdb/ovsdb"
+)
+
+// logSize is how long the database file is. Every transaction that changes
+// something that is kept makes it longer.
+func (o *testOVS) logSize() int64 {
+	o.t.Helper()
+	info, err := os.Stat(o.path("conf.db"))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// receiver keeps the snapshots of a client by number.
+func (f *follower) take() {
+	for {
+		select {
+		case f.last = <-f.Snapshots():
+		default:
+			return
+		}
+	}
+}
+
+// What one client has committed, the next Sync of another one shows: 200
+// times through a second session and 20 times through ovs-vsctl.
+func TestSyncShowsWhatWasCommitted(t *testing.T) {
+	o := startOVS(t)
+	addBridge(o)
+	o.vsctl(addPort(bridge, "p1", "external_ids:iface-id=vm")...)
+	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
+	if _, err := f.Sync(patiently(t)); err != nil {
+		t.Fatal(err)
+	}
+	check := func(want string) {
+		t.Helper()
+		seq, err := f.Sync(patiently(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.take()
+		if f.last.Seq < seq {
+			t.Fatalf("Sync says %d, the newest snapshot delivered is %d", seq, f.last.Seq)
+		}
+		if got := f.last.port("p1").VMID; got != want {
+			t.Fatalf("after %s was committed, snapshot %d shows %q", want, f.last.Seq, got)
+		}
+	}
+
+	writer, err := connect(patiently(t), o.endpoint(), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.close()
+	for i := range 200 {
+		id := fmt.Sprintf("writer-%d", i)
+		_, err := writer.transact(patiently(t), ovsdb.Operation{
+			Op: ovsdb.OperationUpdate, Table: "Interface",
+			Where: []ovsdb.Condition{ovsdb.NewCondition("name", ovsdb.ConditionEqual, "p1")},
+			Row:   ovsdb.Row{"external_ids": ovsdb.OvsMap{GoMap: map[any]any{keyVMID: id}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(id)
+	}
+	for i := range 20 {
+		id := fmt.Sprintf("vsctl-%d", i)
+		o.vsctl("--no-wait", "set", "Interface", "p1", "external_ids:vm-id="+id)
+		check(id)
+	}
+}
+
+// A snapshot shows whole transactions: each sets a port's tag and its
+// interface's identifier to the same number.
+func TestSnapshotsAreNotTorn(t *testing.T) {
+	o := startOVS(t)
+	addBridge(o)
+	o.vsctl(addPort(bridge, "p1", "external_ids:iface-id=1", "--", "set", "Port", "p1", "tag=1")...)
+	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
+	writer, err := connect(patiently(t), o.endpoint(), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.close()
+	p1 := []ovsdb.Condition{ovsdb.NewCondition("name", ovsdb.ConditionEqual, "p1")}
+	const last = 2000
+	go func() {
+		for i := 2; i <= last; i++ {
+			_, err := writer.transact(context.Background(),
+				ovsdb.Operation{
+					Op: ovsdb.OperationUpdate, Table: "Interface", Where: p1,
+					Row: ovsdb.Row{"external_ids": ovsdb.OvsMap{GoMap: map[any]any{keyIfaceID: fmt.Sprint(i)}}},
+				},
+				ovsdb.Operation{
+					Op: ovsdb.OperationUpdate, Table: "Port", Where: p1,
+					Row: ovsdb.Row{"tag": i},
+				})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	f.until("the last number", func(s Snapshot) bool {
+		p := s.port("p1")
+		if p.Name != "" && p.IfaceID != fmt.Sprint(p.Tag) {
+			t.Fatalf("snapshot %d: iface-id %s with tag %d", s.Seq, p.IfaceID, p.Tag)
+		}
+		return p.Tag == last
+	})
+}
+
+// Sync waits for the session and goes on when one breaks.
+func TestSyncAcrossRestart(t *testing.T) {
+	o := newOVS(t)
+	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
+	short, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := f.Sync(short); !errors.Is(err, ErrNotConnected) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("Sync without a server: %v", err)
+	}
+	synced := make(chan error, 1)
+	sync := func() { _, err := f.Sync(patiently(t)); synced <- err }
+	for range 3 {
+		go sync()
+		o.startDB()
+		if err := <-synced; err != nil {
+			t.Fatal(err)
+		}
+		o.stop(&o.db)
+	}
+}
+
+func TestWaitAppliedNeedsVswitchd(t *testing.T) {
+	o := newOVS(t)
+	o.startDB()
+	o.vsctl("--no-wait", "init", "--", "add-br", bridge, "--", "set", "Bridge", bridge, "datapath_type=dummy")
+	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
+	if err := f.Prepare(patiently(t), []Table{{Name: "classify"}}); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	if err := f.WaitApplied(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("WaitApplied without ovs-vswitchd: %v", err)
+	}
+	o.startVswitchd()
+	if err := f.WaitApplied(patiently(t)); err != nil {
+		t.Fatal(err)
+	}
+}
