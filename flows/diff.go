@@ -1,0 +1,63 @@
+package flows
+
+import "strings"
+
+// Delta is what turns one set of flows into another. Each list is sorted.
+type Delta struct {
+	Add    []Flow
+	Modify []Flow // the new flows; their keys are installed already
+	Delete []Flow // the old flows
+}
+
+// Diff returns what turns installed into desired.
+func Diff(desired, installed *Set) Delta {
+	var d Delta
+	for k, f := range desired.m {
+		switch old, ok := installed.m[k]; {
+		case !ok:
+			d.Add = append(d.Add, f)
+		case old != f:
+			d.Modify = append(d.Modify, f)
+		}
+	}
+	for k, f := range installed.m {
+		if _, ok := desired.m[k]; !ok {
+			d.Delete = append(d.Delete, f)
+		}
+	}
+	return Delta{sorted(d.Add), sorted(d.Modify), sorted(d.Delete)}
+}
+
+// Empty says that there is nothing to do.
+func (d Delta) Empty() bool { return d.Len() == 0 }
+
+// Len is the number of flows to be sent.
+func (d Delta) Len() int { return len(d.Add) + len(d.Modify) + len(d.Delete) }
+
+// ApplyTo does to a set what the switch is asked to do.
+func (d Delta) ApplyTo(s *Set) {
+	for _, f := range d.Delete {
+		s.Delete(f.Key)
+	}
+	for _, f := range d.Add {
+		s.Put(f)
+	}
+	for _, f := range d.Modify {
+		s.Put(f)
+	}
+}
+
+// String lists the changes as ovs-ofctl diff-flows does: "-" old, "+" new. A
+// flow that changes is shown as it will be, with "~".
+func (d Delta) String() string {
+	var b strings.Builder
+	for _, part := range []struct {
+		sign string
+		fs   []Flow
+	}{{"-", d.Delete}, {"~", d.Modify}, {"+", d.Add}} {
+		for _, f := range part.fs {
+			b.WriteString(part.sign + f.String() + "\n")
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,57 @@
+package flows
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Key is what makes a flow the one it is: a table has at most one flow with a
+// priority and a match.
+type Key struct {
+	Table    Table
+	Priority uint16
+	Match    Match
+}
+
+// Flow is an OpenFlow flow. Comparable.
+type Flow struct {
+	Key
+	Cookie  Cookie
+	Actions Actions
+}
+
+// Compare orders flows as they are listed: by table, then from the highest
+// priority to the lowest, then by the text of the match.
+func (k Key) Compare(o Key) int {
+	switch {
+	case k.Table != o.Table:
+		return int(k.Table) - int(o.Table)
+	case k.Priority != o.Priority:
+		return int(o.Priority) - int(k.Priority)
+	}
+	return strings.Compare(k.Match.String(), o.Match.String())
+}
+
+// String is the line of ovs-ofctl -O OpenFlow14 --no-stats --no-names
+// dump-flows, without the leading space.
+func (f Flow) String() string {
+	var b strings.Builder
+	if f.Cookie != 0 {
+		fmt.Fprintf(&b, "cookie=%s, ", f.Cookie)
+	}
+	if f.Table != 0 {
+		fmt.Fprintf(&b, "table=%d, ", uint8(f.Table))
+	}
+	match := f.Match.String()
+	// conj_id needs no care here: it stands first in the match's own text.
+	if f.Priority != 0x8000 {
+		fmt.Fprintf(&b, "priority=%d", f.Priority)
+		if match != "" {
+			b.WriteByte(',')
+		}
+	}
+	b.WriteString(match)
+	b.WriteString(" actions=")
+	b.WriteString(f.Actions.String())
+	return b.String()
+}

@@ -1,0 +1,72 @@
+package flows
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Set is a set of flows, at most one for a key. The zero Set is empty and
+// ready.
+type Set struct{ m map[Key]Flow }
+
+// Len is the number of flows.
+func (s *Set) Len() int { return len(s.m) }
+
+// Get returns the flow with a key.
+func (s *Set) Get(k Key) (Flow, bool) {
+	f, ok := s.m[k]
+	return f, ok
+}
+
+// Put adds a flow or replaces the one with its key.
+func (s *Set) Put(f Flow) {
+	if s.m == nil {
+		s.m = map[Key]Flow{}
+	}
+	s.m[f.Key] = f
+}
+
+// Delete removes the flow with a key, if there is one.
+func (s *Set) Delete(k Key) { delete(s.m, k) }
+
+// Clone returns a copy.
+func (s *Set) Clone() *Set { return &Set{maps.Clone(s.m)} }
+
+// add is Put for the compiler, which must never make two different flows
+// with one key.
+func (s *Set) add(f Flow) error {
+	if old, ok := s.m[f.Key]; ok && old != f {
+		return fmt.Errorf("compile: two flows with one key: %s / %s", old, f)
+	}
+	s.Put(f)
+	return nil
+}
+
+// All yields the flows in no order.
+func (s *Set) All() iter.Seq[Flow] { return maps.Values(s.m) }
+
+// Sorted returns the flows in the order of Key.Compare.
+func (s *Set) Sorted() []Flow { return sorted(slices.Collect(maps.Values(s.m))) }
+
+func sorted(fs []Flow) []Flow {
+	slices.SortFunc(fs, func(a, b Flow) int { return a.Compare(b.Key) })
+	return fs
+}
+
+// String lists the flows, one line each, sorted, with a comment line in front
+// of each table.
+func (s *Set) String() string {
+	var b strings.Builder
+	last := numTables
+	for _, f := range s.Sorted() {
+		if f.Table != last {
+			fmt.Fprintf(&b, "# %s\n", f.Table)
+			last = f.Table
+		}
+		b.WriteString(f.String() + "\n")
+	}
+	return b.String()
+}

@@ -1,0 +1,117 @@
+package flows
+
+import "strconv"
+
+// Table is an OpenFlow table of the pipeline. docs/pipeline.md walks through
+// them with real dumps.
+type Table uint8
+
+// The tables, in the order in which a packet meets them. A packet goes
+// forward only, except that flood copies come back from TableCopy.
+const (
+	TableClassify      Table = iota // whose port is it
+	TableSpoofGuard                 // the VM's own addresses only
+	TableDispatch                   // whom is it for
+	TableTrack                      // connection tracking, in the right zone
+	TableRole                       // who opened the connection, who answers it
+	TableEgressEst                  // is the originator's epoch the connection's
+	TableEgressRemote               // which groups is the responder's address in
+	TableEgressRules                // do the originator's rules allow it
+	TableIngressEst                 // is the responder's epoch the connection's
+	TableIngressRemote              // which groups is the originator's address in
+	TableIngressRules               // do the responder's rules allow it
+	TableCommit                     // remember the epochs in the connection
+	TableDeliver                    // to the VM, or towards the infrastructure
+	TableFlood                      // one copy for each VM of the network
+	TableDeny                       // drop and count
+	TableCopy                       // what is done with one flooded copy
+	numTables
+)
+
+var tableNames = [numTables]string{
+	"classify", "spoof_guard", "dispatch", "track", "role",
+	"egress_est", "egress_remote", "egress_rules",
+	"ingress_est", "ingress_remote", "ingress_rules",
+	"commit", "deliver", "flood", "deny", "copy",
+}
+
+// String is the name the table has in the switch (Flow_Table.name).
+func (t Table) String() string {
+	if t < numTables {
+		return tableNames[t]
+	}
+	return strconv.Itoa(int(t))
+}
+
+// Tables returns all tables in order.
+func Tables() []Table {
+	ts := make([]Table, numTables)
+	for i := range ts {
+		ts[i] = Table(i)
+	}
+	return ts
+}
+
+// Prefixes are the fields for which the switch should keep prefix tries in
+// this table (Flow_Table.prefixes in ovs-vswitchd.conf.db(5)), so that a
+// megaflow covers as much of the address space as the flows allow.
+func (t Table) Prefixes() []string {
+	switch t {
+	case TableEgressRemote, TableEgressRules:
+		return []string{"ct_ipv6_dst", "ct_nw_dst"}
+	case TableIngressRemote, TableIngressRules:
+		return []string{"ct_ipv6_src", "ct_nw_src"}
+	}
+	return nil
+}
+
+// The registers. Each holds one thing, whole, so that a dump can be read.
+const (
+	RegSrc     = FieldReg0 + iota // ofport of the local VM that sent the packet; 0: none
+	RegDst                        // ofport of the local VM it is for; 0: infrastructure
+	RegNetwork                    // VLAN; 0: untagged
+	RegZone                       // connection tracking zone
+	RegOrig                       // ofport of the local VM that opened the connection; 0: none
+	RegResp                       // ofport of the local VM that answers it; 0: none
+	RegVerdict                    // ct_mark to be: originator's epoch << 16 | responder's
+	RegCommit                     // 1: ct_mark is out of date
+	RegLocal                      // identity of the local VM whose rules are asked
+	RegRemote                     // identity of the other side's address; 0: in no group that matters
+	RegVPC                        // number of the local VM's VPC
+	RegFlood                      // what becomes of a multicast frame, see below
+	RegCause                      // why the packet is denied, see below
+)
+
+// Values of RegFlood.
+const (
+	floodNone   = iota
+	floodJudged // track once, then one copy for each VM, judged by its ingress rules
+	floodCopy   // such a copy
+	floodDirect // one copy for each VM, no rule governs it
+	floodTrack  // one copy for each VM, tracked and judged as if it were unicast
+)
+
+// Cause says why a packet is denied.
+type Cause uint32
+
+// The causes.
+const (
+	CauseUnidentified Cause = 1 + iota // port or source MAC
+	CauseSpoof                         // not the VM's address, or not a VM's business
+	CauseEtherType                     // not IP and nothing we know
+	CauseInvalid                       // connection tracking calls it invalid
+	CauseEgress                        // no egress rule of the originator
+	CauseIngress                       // no ingress rule of the responder
+)
+
+// Connection tracking zones. Traffic between a local VM and the outside has
+// the VM's ofport as its zone, traffic between two local VMs zoneLocal | VLAN.
+const (
+	MaxOFPort = 0x7fff // the highest ofport that is a zone
+	zoneLocal = 0x8000
+	// zoneFlood is for multicast from outside; nothing is ever committed in it.
+	zoneFlood = 0xf000
+)
+
+// LocalZone is the zone of connections between two local VMs of a VLAN.
+func LocalZone(vlan uint16) uint16 { return zoneLocal | vlan }
