@@ -12,6 +12,9 @@ import (
 type File struct {
 	Name string
 	Data []byte
+	// Unreadable says why the file could not be read; empty if it could. Data
+	// is then the last content known, or nil.
+	Unreadable string
 }
 
 // Position is a place in a manifest file. Line and Column count from 1; zero

@@ -268,6 +268,9 @@ func (r *resolver) builtIn(k Key, x placed) string {
 // prefixes is the remote that stands for ps, sorted and unique.
 func prefixes(ps ...netip.Prefix) ResolvedRemote {
 	ps = slices.Clone(ps)
+	for i := range ps {
+		ps[i] = ps[i].Masked()
+	}
 	slices.SortFunc(ps, netip.Prefix.Compare)
 	return ResolvedRemote{Kind: ResolvedPrefixes, Prefixes: slices.Compact(ps)}
 }

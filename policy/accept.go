@@ -1,0 +1,248 @@
+package policy
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strconv"
+)
+
+// Version is an accepted version of a file and what it defines.
+type Version struct {
+	File    File
+	Objects Objects
+}
+
+// FileState says what became of the newest version of a file.
+type FileState uint8
+
+// The states of a file.
+const (
+	// Accepted: the newest version is in force.
+	Accepted FileState = iota
+	// Kept: the newest version is refused, an older one is in force.
+	Kept
+	// Rejected: the newest version is refused and nothing is in force.
+	Rejected
+)
+
+// String returns the word for s.
+func (s FileState) String() string {
+	switch s {
+	case Accepted:
+		return "accepted"
+	case Kept:
+		return "kept"
+	case Rejected:
+		return "rejected"
+	}
+	return "FileState(" + strconv.Itoa(int(s)) + ")"
+}
+
+// FileStatus is what became of a file, and why.
+type FileStatus struct {
+	Name   string
+	State  FileState
+	Errors []Problem // sorted; empty if and only if accepted
+}
+
+// Accept decides which version of each file is in force, given the versions
+// that were in force before and the files that are there now. Both results are
+// sorted by name. A file that is gone is in force no more.
+//
+// A file with errors keeps its previous version. An object that two files
+// define belongs to the one that is already in force with it, else to the
+// first by name; the other file is refused as a whole and keeps its previous
+// version. Of the previous versions any that can be there together is kept: a
+// file is only refused for a conflict with what is in force in the end.
+//
+// A version whose bytes are already in force is not decoded again. The result
+// never defines an object twice, provided that previous does not.
+func Accept(previous []Version, files []File) ([]Version, []FileStatus) {
+	files = slices.Clone(files)
+	slices.SortStableFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
+	files = slices.CompactFunc(files, func(a, b File) bool { return a.Name == b.Name })
+	before := make(map[string]*Version, len(previous))
+	for i := range previous {
+		before[previous[i].File.Name] = &previous[i]
+	}
+	a := make(acceptance, len(files))
+	for i, f := range files {
+		a[i] = newContender(f, before[f.Name])
+	}
+	a.settle()
+	a.restore()
+	return a.result()
+}
+
+// contender is a file and the two versions that may be in force.
+type contender struct {
+	name     string
+	newest   *Version // nil if it cannot be decoded
+	previous *Version // nil if there is none
+	useNew   bool
+	has      map[defined]bool // previous defines it
+	errors   []Problem        // other than conflicts
+}
+
+func newContender(f File, previous *Version) *contender {
+	c := &contender{name: f.Name, previous: previous, has: make(map[defined]bool)}
+	if previous != nil {
+		for _, o := range previous.Objects.defined() {
+			c.has[o.id()] = true
+		}
+	}
+	if f.Unreadable != "" {
+		c.errors = append(c.errors, Problem{Pos: Position{File: f.Name}, Reason: "cannot be read: " + f.Unreadable})
+		if f.Data == nil {
+			return c
+		}
+	}
+	if previous != nil && bytes.Equal(previous.File.Data, f.Data) {
+		c.newest = previous
+	} else if objects, errs := Decode(f); len(errs) == 0 {
+		c.newest = &Version{File: File{Name: f.Name, Data: f.Data}, Objects: objects}
+	} else {
+		c.errors = append(c.errors, errs...)
+	}
+	c.useNew = c.newest != nil
+	return c
+}
+
+// chosen returns the version in force, or nil.
+func (c *contender) chosen() *Version {
+	if c.useNew {
+		return c.newest
+	}
+	return c.previous
+}
+
+// settled reports whether the choice cannot be reverted: it is the previous
+// version already.
+func (c *contender) settled() bool { return !c.useNew || c.newest == c.previous }
+
+// acceptance is every file, sorted by name.
+type acceptance []*contender
+
+// use is an object and the contender whose chosen version defines it.
+type use struct {
+	by *contender
+	at defined
+}
+
+// settle refuses newest versions until no object is defined twice. The surest
+// refusals come first: those against a version that is certain to stay.
+func (a acceptance) settle() {
+	for loser := a.loser(); loser != nil; loser = a.loser() {
+		if loser.settled() {
+			loser.previous = nil // previous was not free of duplicates
+		}
+		loser.useNew = false
+	}
+}
+
+// loser returns the contender to refuse next, or nil if nothing is defined
+// twice.
+func (a acceptance) loser() *contender {
+	var loser *contender
+	best := -1
+	first := make(map[defined]use)
+	for _, c := range a {
+		v := c.chosen()
+		if v == nil {
+			continue
+		}
+		for _, o := range v.Objects.defined() {
+			other, taken := first[o.id()]
+			if !taken {
+				first[o.id()] = use{c, o}
+				continue
+			}
+			win, lose := other.by, c
+			if prefer(c, other.by, o.id()) {
+				win, lose = c, other.by
+			}
+			rank := 0
+			switch {
+			case win.settled():
+				rank = 2
+			case win.has[o.id()]:
+				rank = 1
+			}
+			if rank > best {
+				loser, best = lose, rank
+			}
+		}
+	}
+	return loser
+}
+
+// prefer reports whether the object belongs to a rather than to b, which is
+// before it by name.
+func prefer(a, b *contender, object defined) bool {
+	if a.settled() != b.settled() {
+		return a.settled()
+	}
+	return a.has[object] && !b.has[object]
+}
+
+// restore takes back refusals for which the reason is gone: what a file was
+// refused for was itself refused later.
+func (a acceptance) restore() {
+	for again := true; again; {
+		again = false
+		for _, c := range a {
+			if c.useNew || c.newest == nil {
+				continue
+			}
+			c.useNew = true
+			if a.loser() == nil {
+				again = true
+			} else {
+				c.useNew = false
+			}
+		}
+	}
+}
+
+// conflicts says what stands against the newest version of c.
+func (a acceptance) conflicts(c *contender) []Problem {
+	if c.useNew || c.newest == nil {
+		return nil
+	}
+	mine := make(map[defined]defined)
+	for _, o := range c.newest.Objects.defined() {
+		mine[o.id()] = o
+	}
+	var ps []Problem
+	for _, other := range a {
+		if v := other.chosen(); v != nil && other != c {
+			for _, o := range v.Objects.defined() {
+				if m, ok := mine[o.id()]; ok {
+					ps = append(ps, duplicateOf(m, o))
+				}
+			}
+		}
+	}
+	return ps
+}
+
+func (a acceptance) result() ([]Version, []FileStatus) {
+	var versions []Version
+	status := make([]FileStatus, 0, len(a))
+	for _, c := range a {
+		s := FileStatus{Name: c.name, Errors: sortProblems(append(a.conflicts(c), c.errors...))}
+		v := c.chosen()
+		if v != nil {
+			versions = append(versions, *v)
+		}
+		switch {
+		case v == nil:
+			s.State = Rejected
+		case len(s.Errors) > 0:
+			s.State = Kept
+		}
+		status = append(status, s)
+	}
+	return versions, status
+}

@@ -1,0 +1,235 @@
+package policy
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// What Evaluate has to know of interfaces, looked up anew for every question.
+
+// attachment is an interface and the VM it belongs to.
+type attachment struct {
+	vm VirtualMachine
+	n  Interface
+}
+
+func (a attachment) same(b attachment) bool { return a.vm.Key == b.vm.Key && a.n.ID == b.n.ID }
+
+// attachments lists every interface by VM, then by id: whoever comes first has
+// what several claim.
+func attachments(p *Policy) []attachment {
+	var all []attachment
+	for _, vm := range p.vms {
+		for _, n := range vm.Interfaces {
+			all = append(all, attachment{vm, n})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b attachment) int {
+		return cmp.Or(cmp.Compare(a.vm.Key.Namespace, b.vm.Key.Namespace),
+			cmp.Compare(a.vm.Key.Name, b.vm.Key.Name), cmp.Compare(a.n.ID, b.n.ID))
+	})
+	return all
+}
+
+func findGroup(p *Policy, k Key) (Group, bool) {
+	for _, g := range p.groups {
+		if g.Key == k {
+			return g, true
+		}
+	}
+	return Group{}, false
+}
+
+// vifAt returns the VIF with the OpenFlow port; of several the first by name.
+func vifAt(vifs []VIF, ofport uint16) (VIF, bool) {
+	found := -1
+	for i, v := range vifs {
+		if v.OFPort == ofport && (found < 0 || v.Name < vifs[found].Name) {
+			found = i
+		}
+	}
+	if found < 0 {
+		return VIF{}, false
+	}
+	return vifs[found], true
+}
+
+// byIfaceID returns the interface that the iface-id of v names.
+func byIfaceID(p *Policy, v VIF) (attachment, bool) {
+	for _, at := range attachments(p) {
+		if v.IfaceID != "" && at.n.ID == v.IfaceID {
+			return at, true
+		}
+	}
+	return attachment{}, false
+}
+
+// byVMID returns the interface that the vm-id of v names, by MAC if the VM has
+// several.
+func byVMID(p *Policy, v VIF) (attachment, bool) {
+	if v.VMID == "" {
+		return attachment{}, false
+	}
+	for _, vm := range p.vms {
+		if vm.UID != v.VMID {
+			continue
+		}
+		if len(vm.Interfaces) == 1 {
+			return attachment{vm, vm.Interfaces[0]}, true
+		}
+		var match []attachment
+		for _, n := range vm.Interfaces {
+			if !n.MAC.IsZero() && n.MAC == v.MAC {
+				match = append(match, attachment{vm, n})
+			}
+		}
+		if len(match) == 1 {
+			return match[0], true
+		}
+		return attachment{}, false // only the first VM has the uid
+	}
+	return attachment{}, false
+}
+
+// ownerOf returns the interface that v is the port of. An interface has one
+// port: one with its iface-id before one with its VM's vm-id, and of those the
+// one with the lowest OpenFlow port.
+func ownerOf(p *Policy, vifs []VIF, v VIF) (attachment, bool) {
+	at, byID := byIfaceID(p, v)
+	if !byID {
+		var ok bool
+		if at, ok = byVMID(p, v); !ok {
+			return attachment{}, false
+		}
+	}
+	for _, o := range vifs {
+		if o.OFPort == 0 || o.OFPort == v.OFPort {
+			continue
+		}
+		if first, _ := vifAt(vifs, o.OFPort); first.Name != o.Name {
+			continue // o is ignored
+		}
+		other, otherByID := byIfaceID(p, o)
+		if otherByID && other.same(at) && (!byID || o.OFPort < v.OFPort) {
+			return attachment{}, false
+		}
+		if otherByID || byID {
+			continue
+		}
+		if other, ok := byVMID(p, o); ok && other.same(at) && o.OFPort < v.OFPort {
+			return attachment{}, false
+		}
+	}
+	return at, true
+}
+
+func inSubnet(s Subnet, a netip.Addr) bool {
+	for _, prefix := range s.Prefixes {
+		if prefix.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// bits returns the length of the prefix of s that holds a; -1 if none does.
+func bits(s Subnet, a netip.Addr) int {
+	longest := -1
+	for _, prefix := range s.Prefixes {
+		if prefix.Contains(a) {
+			longest = max(longest, prefix.Bits())
+		}
+	}
+	return longest
+}
+
+// nearest returns the subnets of the namespace whose prefix holds a and than
+// which none is longer.
+func nearest(p *Policy, namespace string, a netip.Addr) []Subnet {
+	var near []Subnet
+	for _, s := range p.subnets {
+		if s.Key.Namespace != namespace || bits(s, a) < 0 {
+			continue
+		}
+		beaten := false
+		for _, o := range p.subnets {
+			if o.Key.Namespace == namespace && bits(o, a) > bits(s, a) {
+				beaten = true
+			}
+		}
+		if !beaten {
+			near = append(near, s)
+		}
+	}
+	return near
+}
+
+// vpcOf returns the VPC of an interface, "" if it is in none.
+func vpcOf(p *Policy, at attachment) string {
+	if !at.n.Subnet.IsZero() {
+		for _, s := range p.subnets {
+			if s.Key == at.n.Subnet {
+				return s.VPC.String()
+			}
+		}
+		return ""
+	}
+	vpc, found := at.vm.Key.Namespace+"/"+DefaultVPC, false
+	for _, a := range at.n.Addrs {
+		for _, s := range nearest(p, at.vm.Key.Namespace, a) {
+			if found && s.VPC.String() != vpc {
+				return "" // ambiguous
+			}
+			vpc, found = s.VPC.String(), true
+		}
+	}
+	return vpc
+}
+
+// subnetsOf returns the subnets of an interface.
+func subnetsOf(p *Policy, at attachment) []Key {
+	if vpcOf(p, at) == "" {
+		return nil
+	}
+	if !at.n.Subnet.IsZero() {
+		return []Key{at.n.Subnet}
+	}
+	var keys []Key
+	for _, a := range at.n.Addrs {
+		var first Key
+		for _, s := range nearest(p, at.vm.Key.Namespace, a) {
+			if first.IsZero() || s.Key.Name < first.Name {
+				first = s.Key
+			}
+		}
+		if !first.IsZero() {
+			keys = append(keys, first)
+		}
+	}
+	return keys
+}
+
+// addrsOf returns the addresses that an interface has: the ones it lists but
+// not those that an interface before it lists in the same VPC.
+func addrsOf(p *Policy, at attachment) []netip.Addr {
+	var addrs []netip.Addr
+	for _, a := range at.n.Addrs {
+		taken := false
+		for _, o := range attachments(p) {
+			if o.same(at) {
+				break
+			}
+			if !slices.Contains(o.n.Addrs, a) {
+				continue
+			}
+			if vpc := vpcOf(p, o); vpc != "" && vpc == vpcOf(p, at) {
+				taken = true
+			}
+		}
+		if !taken {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
+}
