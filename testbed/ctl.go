@@ -72,8 +72,16 @@ func (o *OVS) Ofctl(args ...string) (string, error) {
 
 // Appctl calls a command of ovs-vswitchd, as ovs-appctl does, and returns what
 // it says, trimmed.
-func (o *OVS) Appctl(args ...string) (string, error) {
-	return o.run(nil, "ovs-appctl", append([]string{"--timeout=10"}, args...)...)
+func (o *OVS) Appctl(command string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	defer cancel()
+	ctl, err := dialUnixctl(ctx, o.Ctl())
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", command, err)
+	}
+	defer ctl.close()
+	text, err := ctl.call(command, args...)
+	return strings.TrimSpace(text), err
 }
 
 // AddFlows adds flows, one to a line in the syntax of ovs-ofctl, all or none.
@@ -142,14 +150,21 @@ func numberAfter(s, key string, absent int) int {
 	}
 }
 
+// Settle waits until the datapath's flow cache agrees with the flows. Before
+// that a packet may still be treated as the previous flows would.
+func (o *OVS) Settle() error {
+	_, err := o.Appctl("revalidator/wait")
+	return err
+}
+
 // Megaflows lists the datapath's flow cache.
 func (o *OVS) Megaflows() ([]string, error) { return o.appctlLines("dpctl/dump-flows", "-m") }
 
 // Conntrack lists the datapath's tracked connections.
 func (o *OVS) Conntrack() ([]string, error) { return o.appctlLines("dpctl/dump-conntrack", "-m") }
 
-func (o *OVS) appctlLines(args ...string) ([]string, error) {
-	text, err := o.Appctl(args...)
+func (o *OVS) appctlLines(command string, args ...string) ([]string, error) {
+	text, err := o.Appctl(command, args...)
 	if text == "" {
 		return nil, err
 	}

@@ -159,13 +159,10 @@ func (h *Host) build(addrs []netip.Prefix, vlans map[int][]netip.Prefix, gateway
 			up = append(up, fmt.Sprintf("addr add %s dev %s%s", p, dev, nodad))
 		}
 	}
-	devices := []string{"e0"}
 	add("e0", addrs)
-	for _, vid := range slices.Sorted(maps.Keys(vlans)) {
-		dev := fmt.Sprintf("e0.%d", vid)
-		devices = append(devices, dev)
-		up = append(up, fmt.Sprintf("link add link e0 name %s type vlan id %d", dev, vid), "link set "+dev+" up")
-		add(dev, vlans[vid])
+	vids := slices.Sorted(maps.Keys(vlans))
+	for _, vid := range vids {
+		add(fmt.Sprintf("e0.%d", vid), vlans[vid])
 	}
 	for _, gateway := range gateways {
 		up = append(up, fmt.Sprintf("route add default via %s dev e0", gateway))
@@ -190,17 +187,15 @@ func (h *Host) build(addrs []netip.Prefix, vlans map[int][]netip.Prefix, gateway
 		err = h.ovs.ns.do(func() error { return errors.Join(checksumInSoftware(h.Name), linkUp(h.Name)) })
 	}
 	if err == nil {
-		err = h.ns.do(func() error {
-			if err := errors.Join(checksumInSoftware("e0"), linkUp("e0"), linkUp("lo"), ipBatch(up...)); err != nil {
-				return err
-			}
-			for _, dev := range devices[1:] {
-				if err := checksumInSoftware(dev); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		err = h.ns.do(func() error { return errors.Join(checksumInSoftware("e0"), linkUp("e0"), linkUp("lo")) })
+	}
+	for _, vid := range vids {
+		if err == nil {
+			err = h.addVLAN(vid)
+		}
+	}
+	if err == nil {
+		err = h.ns.do(func() error { return ipBatch(up...) })
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -144,9 +145,8 @@ func (o *OVS) Bridge() string { return o.opt.Bridge }
 func (o *OVS) DB() string { return "unix:" + filepath.Join(o.dir, "db.sock") }
 
 // Mgmt is the bridge's OpenFlow management socket.
-func (o *OVS) Mgmt() string { return "unix:" + o.mgmt() }
+func (o *OVS) Mgmt() string { return "unix:" + filepath.Join(o.dir, o.opt.Bridge+".mgmt") }
 
-func (o *OVS) mgmt() string { return filepath.Join(o.dir, o.opt.Bridge+".mgmt") }
 func (o *OVS) conf() string { return filepath.Join(o.dir, "conf.db") }
 
 // Ctl is the path of the control socket of ovs-vswitchd. As in production the
@@ -208,12 +208,22 @@ func (o *OVS) startSwitchd(ctx context.Context) error {
 	if err := o.launch(&o.switchd, o.ns, argv...); err != nil {
 		return err
 	}
-	sockets := []string{o.Ctl()}
-	if !o.opt.NoBridge {
-		// Opened after the ports have been added, so those are there too.
-		sockets = append(sockets, o.mgmt())
+	if err := o.ready(ctx, o.switchd, o.Ctl()); err != nil || o.opt.NoBridge {
+		return err
 	}
-	return o.ready(ctx, o.switchd, sockets...)
+	// The switch makes a bridge with its ports and management socket in one go,
+	// and answers no question meanwhile.
+	err := Poll(ctx, 2*time.Millisecond, func() (bool, error) {
+		if !o.switchd.running() {
+			return false, o.switchd.ended()
+		}
+		list, _ := o.Appctl("ofproto/list") // at first there is no such command
+		return slices.Contains(strings.Fields(list), o.opt.Bridge), nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for bridge %s: %w", o.opt.Bridge, err)
+	}
+	return nil
 }
 
 func (o *OVS) launch(slot **daemon, ns *namespace, argv ...string) error {
@@ -237,22 +247,20 @@ func (o *OVS) launch(slot **daemon, ns *namespace, argv ...string) error {
 	return err
 }
 
-// ready waits until the sockets accept connections.
-func (o *OVS) ready(ctx context.Context, d *daemon, sockets ...string) error {
-	for _, path := range sockets {
-		err := Poll(ctx, 2*time.Millisecond, func() (bool, error) {
-			if !d.running() {
-				return false, d.ended()
-			}
-			c, err := net.Dial("unix", path)
-			if err != nil {
-				return false, nil
-			}
-			return true, c.Close()
-		})
-		if err != nil {
-			return fmt.Errorf("wait for %s: %w", path, err)
+// ready waits until the socket accepts connections.
+func (o *OVS) ready(ctx context.Context, d *daemon, path string) error {
+	err := Poll(ctx, 2*time.Millisecond, func() (bool, error) {
+		if !d.running() {
+			return false, d.ended()
 		}
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			return false, nil
+		}
+		return true, c.Close()
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %s: %w", path, err)
 	}
 	return nil
 }
@@ -327,7 +335,7 @@ func (o *OVS) logTail() string {
 			}
 			var lines []string
 			for line := range strings.Lines(string(text)) {
-				if suffix == ".out" || strings.Contains(line, "|WARN|") || strings.Contains(line, "|ERR|") || strings.Contains(line, "|EMER|") {
+				if !strings.Contains(line, "|INFO|") && !strings.Contains(line, "|DBG|") {
 					lines = append(lines, "\n\t"+name+": "+strings.TrimSpace(line))
 				}
 			}

@@ -135,6 +135,9 @@ func setFlows(t *testing.T, o *OVS, text string) {
 	if err := o.ReplaceFlows(text); err != nil {
 		t.Fatal(err)
 	}
+	if err := o.Settle(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestReachability(t *testing.T) {

@@ -101,10 +101,9 @@ func (p Probe) Run(ctx context.Context) Result {
 	default:
 		r.Err = fmt.Errorf("unknown protocol %q", p.Proto)
 	}
-	switch {
-	case r.Err == nil:
+	if r.Err == nil {
 		r.Reachable = true
-	case errors.Is(r.Err, context.DeadlineExceeded), errors.Is(r.Err, os.ErrDeadlineExceeded), errors.Is(r.Err, unix.ETIMEDOUT), errors.Is(r.Err, unix.EHOSTUNREACH):
+	} else if unanswered(r.Err) {
 		r.Err = nil
 	}
 	r.Took = time.Since(start)
@@ -170,7 +169,33 @@ func (p Probe) source() netip.AddrPort {
 	return netip.AddrPortFrom(src, p.SrcPort)
 }
 
+// tcp tries again after 100 ms, 200 ms, 400 ms...: the kernel would take a
+// second to repeat a SYN that was lost while the switch changed.
 func (p Probe) tcp(ctx context.Context) (string, error) {
+	for wait := 100 * time.Millisecond; ; wait *= 2 {
+		short, cancel := context.WithTimeout(ctx, wait)
+		answer, err := p.tcpOnce(short)
+		cancel()
+		if err == nil || !unanswered(err) {
+			return answer, err
+		}
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+	}
+}
+
+// unanswered are the errors that mean that nothing came back.
+func unanswered(err error) bool {
+	for _, e := range []error{context.DeadlineExceeded, os.ErrDeadlineExceeded, unix.ETIMEDOUT, unix.EHOSTUNREACH} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p Probe) tcpOnce(ctx context.Context) (string, error) {
 	c, err := p.From.DialTCP(ctx, p.source(), p.To)
 	if err != nil {
 		return "", err
