@@ -30,6 +30,8 @@ type Config struct {
 	ProbeInterval time.Duration
 	// Logger may be nil.
 	Logger *zap.Logger
+
+	longestDelay time.Duration // between attempts; 0 means maxBackoff
 }
 
 const (
@@ -97,6 +99,9 @@ func New(config Config) (*Client, error) {
 	if config.ProbeInterval == 0 {
 		config.ProbeInterval = 5 * time.Second
 	}
+	if config.longestDelay == 0 {
+		config.longestDelay = maxBackoff
+	}
 	if config.Physical == nil {
 		config.Physical = Physical
 	}
@@ -153,7 +158,7 @@ func (c *Client) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-wait.C:
 		}
-		delay = min(2*delay, maxBackoff)
+		delay = min(2*delay, c.config.longestDelay)
 	}
 }
 
@@ -190,7 +195,7 @@ func (c *Client) follow(ctx context.Context) (connected bool, err error) {
 				return true, ctx.Err()
 			}
 		case <-probe.C:
-			if err := s.sendProbe(); err != nil {
+			if err := s.sendProbe(); err != nil && !s.over() {
 				return true, fmt.Errorf("probe ovsdb-server: %w", err)
 			}
 		case <-s.done:

@@ -161,9 +161,9 @@ func (s *session) read() {
 	if errors.Is(err, io.EOF) {
 		err = errors.New("closed by ovsdb-server")
 	}
-	s.conn.Close()
 	s.err = fmt.Errorf("connection to ovsdb-server: %w", err)
-	close(s.done)
+	close(s.done) // before closing: whose write fails then finds the reason
+	s.conn.Close()
 }
 
 // handle processes one message. Its error ends the session.
