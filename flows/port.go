@@ -1,0 +1,115 @@
+package flows
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+// infra adds the flows of an infrastructure port.
+func (c *compiler) infra(p InfraPort) {
+	in := func(vlan Term, as ...Action) {
+		c.add(TableClassify, 100, newCookie(KindInfra, uint64(p.OFPort)), NewMatch(InPort(p.OFPort), vlan), int(TableDispatch), as...)
+	}
+	switch {
+	case p.Native != 0:
+		in(Untagged(), SetReg(RegNetwork, uint32(p.Native)))
+	case len(p.Trunks) == 0 || slices.Contains(p.Trunks, 0):
+		in(Untagged())
+	}
+	switch {
+	case p.Access:
+	case len(p.Trunks) == 0:
+		in(Tagged(), Move(Low(FieldVLANVID, 12), Low(RegNetwork, 12)))
+	default:
+		for _, vlan := range p.Trunks {
+			if vlan != 0 {
+				in(VLAN(vlan), SetReg(RegNetwork, uint32(vlan)))
+			}
+		}
+	}
+}
+
+// endpoint adds the flows of one VM port: what it may send, how it is found,
+// its epoch, its counters of denied packets.
+func (c *compiler) endpoint(e *policy.Endpoint) {
+	p := uint32(e.OFPort)
+	cookie := newCookie(KindPort, uint64(p))
+	port := InPort(p)
+	if !e.MAC.IsZero() {
+		as := []Action{SetReg(RegSrc, p)}
+		if e.Tag != 0 {
+			as = append(as, SetReg(RegNetwork, uint32(e.Tag)))
+		}
+		c.add(TableClassify, 100, cookie, NewMatch(port, Untagged(), EthSrc(e.MAC)), int(TableSpoofGuard), as...)
+		c.add(TableDispatch, 100, cookie, NewMatch(RegIs(RegNetwork, uint32(e.Tag)), EthDst(e.MAC)), int(TableTrack), SetReg(RegDst, p))
+		c.spoofGuard(e, cookie)
+	}
+	c.epoch(e)
+
+	c.add(TableDeny, 100, cookie, NewMatch(RegIs(RegCause, uint32(CauseEgress)), RegIs(RegOrig, p)), drop)
+	c.add(TableDeny, 100, cookie, NewMatch(RegIs(RegCause, uint32(CauseIngress)), RegIs(RegResp, p)), drop)
+	c.add(TableDeny, 90, cookie, NewMatch(port), drop)
+}
+
+// spoofGuard adds what the VM may send under which addresses.
+func (c *compiler) spoofGuard(e *policy.Endpoint, cookie Cookie) {
+	port := InPort(uint32(e.OFPort))
+	pass := func(priority uint16, ts ...Term) {
+		c.add(TableSpoofGuard, priority, cookie, NewMatch(append(ts, port)...), int(TableDispatch))
+	}
+	var v6 []netip.Addr
+	for _, a := range e.Addrs {
+		if a.Is6() {
+			v6 = append(v6, a)
+			continue
+		}
+		arp, sha := EthType(EthTypeARP), MAC(FieldARPSHA, e.MAC)
+		pass(100, EthType(EthTypeIPv4), Addr(FieldIPSrc, a))
+		pass(100, arp, sha, Addr(FieldARPSPA, a))
+		// A probe before the address is taken (RFC 5227).
+		pass(100, arp, sha, ARPOp(1), Addr(FieldARPSPA, netip.IPv4Unspecified()), Addr(FieldARPTPA, a))
+	}
+	if len(v6) == 0 {
+		return
+	}
+	if ll := linkLocal(e.MAC); !slices.Contains(v6, ll) {
+		v6 = append(v6, ll)
+	}
+	// The link-layer address in neighbour discovery is the VM's or left out
+	// (which Open vSwitch shows as zero).
+	for _, mac := range []policy.MAC{e.MAC, {}} {
+		for _, src := range v6 {
+			pass(210, append(icmp6(icmp6NeighborSolic), Addr(FieldIPv6Src, src), MAC(FieldNDSLL, mac))...)
+			for _, target := range v6 {
+				pass(210, append(icmp6(icmp6NeighborAdvert), Addr(FieldIPv6Src, src), Addr(FieldNDTarget, target), MAC(FieldNDTLL, mac))...)
+			}
+		}
+	}
+	for _, a := range v6 {
+		pass(100, EthType(EthTypeIPv6), Addr(FieldIPv6Src, a))
+		// Duplicate address detection (RFC 4862, 5.4).
+		pass(210, append(icmp6(icmp6NeighborSolic), Addr(FieldIPv6Src, netip.IPv6Unspecified()),
+			Addr(FieldNDTarget, a), MAC(FieldNDSLL, policy.MAC{}))...)
+	}
+}
+
+// linkLocal is the link-local address made of the MAC (RFC 4291, appendix A).
+func linkLocal(m policy.MAC) netip.Addr {
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80,
+		8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]})
+}
+
+// flood adds the list of copies for a multicast frame in a network: one for
+// each VM, then, with RegDst 0, the one for the infrastructure. That comes
+// last because it may add a tag and changes in_port, which keeps the sender
+// from getting its own frame.
+func (c *compiler) flood(vlan uint16, ports []uint16) {
+	slices.Sort(ports)
+	as := make([]Action, 0, 2*len(ports)+2)
+	for _, p := range append(ports, 0) {
+		as = append(as, SetReg(RegDst, uint32(p)), Resubmit(uint8(TableCopy)))
+	}
+	c.add(TableFlood, 100, newCookie(KindNetwork, uint64(vlan)), NewMatch(RegIs(RegNetwork, uint32(vlan))), drop, as...)
+}
