@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/digitalocean/go-openvswitch/ovs"
+	"github.com/ovs-sg/ovs-sg/ovsdb/unixctl"
 )
 
 // commandTimeout bounds each call of an Open vSwitch program.
@@ -75,12 +76,12 @@ func (o *OVS) Ofctl(args ...string) (string, error) {
 func (o *OVS) Appctl(command string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
-	ctl, err := dialUnixctl(ctx, o.Ctl())
+	ctl, err := unixctl.Dial(ctx, o.Ctl())
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", command, err)
 	}
-	defer ctl.close()
-	text, err := ctl.call(command, args...)
+	defer ctl.Close()
+	text, err := ctl.Call(ctx, command, args...)
 	return strings.TrimSpace(text), err
 }
 
@@ -150,10 +151,11 @@ func numberAfter(s, key string, absent int) int {
 	}
 }
 
-// Settle waits until the datapath's flow cache agrees with the flows. Before
-// that a packet may still be treated as the previous flows would.
-func (o *OVS) Settle() error {
-	_, err := o.Appctl("revalidator/wait")
+// Purge empties the datapath's flow cache: from now on every packet is treated
+// by the flows of now. Without it the cache follows a change of flows within
+// moments, by itself; a test of the agent should leave that to the agent.
+func (o *OVS) Purge() error {
+	_, err := o.Appctl("revalidator/purge")
 	return err
 }
 

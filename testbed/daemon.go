@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -34,7 +35,7 @@ func (n *nursery) close() { close(n.calls) }
 type daemon struct {
 	name    string
 	cmd     *exec.Cmd
-	stopped bool          // by stop, not by itself
+	stopped atomic.Bool   // by stop, not by itself
 	done    chan struct{} // closed when the process has been reaped
 }
 
@@ -74,10 +75,9 @@ func (n *nursery) start(ns *namespace, dir string, argv ...string) (*daemon, err
 // stop kills the daemon by its process id and waits until it is gone. It
 // reports a daemon that had already ended by itself.
 func (d *daemon) stop(sig os.Signal) error {
-	if d == nil || d.stopped {
+	if d == nil || d.stopped.Swap(true) {
 		return nil
 	}
-	d.stopped = true
 	select {
 	case <-d.done:
 		return d.ended()
@@ -99,7 +99,7 @@ func (d *daemon) ended() error {
 }
 
 func (d *daemon) running() bool {
-	if d == nil || d.stopped {
+	if d == nil || d.stopped.Load() {
 		return false
 	}
 	select {

@@ -135,7 +135,7 @@ func setFlows(t *testing.T, o *OVS, text string) {
 	if err := o.ReplaceFlows(text); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.Settle(); err != nil {
+	if err := o.Purge(); err != nil {
 		t.Fatal(err)
 	}
 }

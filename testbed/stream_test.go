@@ -3,6 +3,7 @@ package testbed
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 )
@@ -26,11 +27,15 @@ func TestStreams(t *testing.T) {
 	}
 	for range 2 {
 		setFlows(t, o, "priority=0 actions=drop")
+		var wg sync.WaitGroup
 		for i, s := range streams {
-			if err := s.WaitStopped(ctx, 500*time.Millisecond); err != nil {
-				t.Error(i, err)
-			}
+			wg.Go(func() {
+				if err := s.WaitStopped(ctx, 500*time.Millisecond); err != nil {
+					t.Error(i, err)
+				}
+			})
 		}
+		wg.Wait()
 		if udp := streams[1]; udp.Sent() < udp.Received()+50 {
 			t.Error("the server does not try:", udp.Sent(), udp.Received())
 		}

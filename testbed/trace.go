@@ -7,13 +7,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ovs-sg/ovs-sg/ovsdb/unixctl"
 )
 
 // Tracer asks ovs-vswitchd what would become of a packet. It has a connection
 // of its own; calls on one Tracer follow each other, so a test that traces much
 // uses several.
 type Tracer struct {
-	ctl     *unixctl
+	ctl     *unixctl.Client
 	ofports map[string]int // datapath port: OpenFlow port
 }
 
@@ -34,25 +36,31 @@ type TracePass struct {
 func (o *OVS) Tracer() (*Tracer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
-	ctl, err := dialUnixctl(ctx, o.Ctl())
+	ctl, err := unixctl.Dial(ctx, o.Ctl())
 	if err != nil {
 		return nil, fmt.Errorf("connect tracer: %w", err)
 	}
 	t := &Tracer{ctl: ctl}
 	if err := t.ReadPorts(); err != nil {
-		_ = ctl.close()
+		_ = ctl.Close()
 		return nil, err
 	}
 	return t, nil
 }
 
+func (t *Tracer) call(method string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	defer cancel()
+	return t.ctl.Call(ctx, method, args...)
+}
+
 // Close ends the connection.
-func (t *Tracer) Close() error { return t.ctl.close() }
+func (t *Tracer) Close() error { return t.ctl.Close() }
 
 // ReadPorts learns the port numbers again. It is needed when ports were removed
 // after the Tracer was made.
 func (t *Tracer) ReadPorts() error {
-	text, err := t.ctl.call("dpif/show")
+	text, err := t.call("dpif/show")
 	if err != nil {
 		return err
 	}
@@ -77,7 +85,7 @@ func (t *Tracer) Trace(bridge, flow string, ctNext ...string) (Trace, error) {
 	for _, state := range ctNext {
 		args = append(args, "--ct-next", state)
 	}
-	text, err := t.ctl.call("ofproto/trace", args...)
+	text, err := t.call("ofproto/trace", args...)
 	if err != nil {
 		return Trace{}, fmt.Errorf("trace %s: %w", flow, err)
 	}
