@@ -68,7 +68,7 @@ type Client struct {
 	status  Status
 	current *session      // nil when there is none
 	last    *Snapshot     // the last one delivered
-	changed chan struct{} // closed and replaced when current or last changes
+	changed chan struct{} // closed and replaced when one of these changes
 }
 
 // Status is the state of the connection.
@@ -146,6 +146,7 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		c.mu.Lock()
 		c.status.LastError, c.status.LastErrorTime = err, time.Now()
+		c.wake()
 		c.mu.Unlock()
 		if text := err.Error(); text != complaint { // once, not every second
 			c.log.Warn("no connection to ovsdb-server, will keep trying", zap.Error(err))

@@ -136,27 +136,20 @@ func TestDatabaseRestarted(t *testing.T) {
 	o := newOVS(t)
 	// Nobody listens at first.
 	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
-	if f.Connected() {
-		t.Fatal("connected to nothing")
-	}
+	f.untilStatus(func(s Status) bool { return s.LastError != nil && !s.Connected })
 	o.startDB()
 	o.vsctl("--no-wait", "init")
 	o.startVswitchd()
 	addBridge(o)
 	o.vsctl(addPort(bridge, "p1", "external_ids:iface-id=web")...)
 	f.until("p1", func(s Snapshot) bool { return s.port("p1").Ready() })
-	if s := f.Status(); !s.Connected || s.LastError == nil {
-		t.Errorf("status: %+v", s)
+	if !f.Connected() {
+		t.Errorf("status: %+v", f.Status())
 	}
 
 	for i := range 3 {
 		o.stop(&o.db)
-		for f.Connected() {
-			f.waitChange(t)
-		}
-		if s := f.Status(); s.LastError == nil {
-			t.Errorf("status: %+v", s)
-		}
+		f.untilStatus(func(s Status) bool { return !s.Connected })
 		o.startDB()
 		name := fmt.Sprintf("q%d", i)
 		o.vsctl(addPort(bridge, name, "external_ids:iface-id="+name)...)
@@ -164,21 +157,6 @@ func TestDatabaseRestarted(t *testing.T) {
 		if !f.Connected() {
 			t.Error("not connected")
 		}
-	}
-}
-
-// waitChange waits until the client's state has changed in some way.
-func (f *follower) waitChange(t *testing.T) {
-	f.mu.Lock()
-	changed, connected := f.changed, f.status.Connected
-	f.mu.Unlock()
-	if !connected {
-		return
-	}
-	select {
-	case <-changed:
-	case <-patiently(t).Done():
-		t.Fatal("nothing changed")
 	}
 }
 

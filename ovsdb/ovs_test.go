@@ -185,6 +185,26 @@ func (f *follower) until(what string, wanted func(Snapshot) bool) Snapshot {
 	}
 }
 
+// untilStatus waits until the state of the connection is as wanted.
+func (f *follower) untilStatus(wanted func(Status) bool) {
+	f.t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		f.mu.Lock()
+		status, changed := f.status, f.changed
+		f.mu.Unlock()
+		if wanted(status) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline.C:
+			f.t.Fatalf("status: %+v", status)
+		}
+	}
+}
+
 // patiently is a context for one step.
 func patiently(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

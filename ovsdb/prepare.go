@@ -32,8 +32,9 @@ const maxPrefixes = 3
 // All changes are one transaction, which fails and is tried again if somebody
 // else changed the bridge meanwhile. It raises next_cfg as ovs-vsctl does, so
 // that WaitApplied can tell when ovs-vswitchd has taken them over; Prepare
-// itself does not wait. The error wraps ErrNoBridge when there is no such
-// bridge.
+// itself does not wait. It waits for a session if there is none. The error
+// wraps ErrNoBridge when there is no such bridge; when the session breaks
+// meanwhile it is not known whether the changes were made: call it again.
 func (c *Client) Prepare(ctx context.Context, tables []Table) error {
 	if err := checkTables(tables); err != nil {
 		return fmt.Errorf("prepare bridge %s: %w", c.config.Bridge, err)

@@ -22,7 +22,7 @@ func (o *testOVS) logSize() int64 {
 	return info.Size()
 }
 
-// receiver keeps the snapshots of a client by number.
+// take receives what is there.
 func (f *follower) take() {
 	for {
 		select {
@@ -93,10 +93,15 @@ func TestSnapshotsAreNotTorn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer writer.close()
+	written := make(chan struct{})
+	defer func() {
+		writer.close()
+		<-written
+	}()
 	p1 := []ovsdb.Condition{ovsdb.NewCondition("name", ovsdb.ConditionEqual, "p1")}
 	const last = 2000
 	go func() {
+		defer close(written)
 		for i := 2; i <= last; i++ {
 			_, err := writer.transact(context.Background(),
 				ovsdb.Operation{

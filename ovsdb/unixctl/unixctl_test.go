@@ -111,6 +111,10 @@ func TestCall(t *testing.T) {
 		t.Errorf("fdb/flush: %q", out)
 	}
 
+	if out := call("dpif/show-dp-features", "br0"); !strings.Contains(out, "CT zone: ") {
+		t.Errorf("dpif/show-dp-features: %q", out)
+	}
+
 	// Refusals are the daemon's own words, and do no harm.
 	for _, tt := range []struct {
 		method string
