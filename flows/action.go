@@ -126,7 +126,12 @@ type Bits struct {
 }
 
 // Whole is all bits of a field.
-func Whole(f Field) Bits { return Bits{f, 0, 8 * f.size()} }
+func Whole(f Field) Bits {
+	if f == FieldVLANVID {
+		return Bits{f, 0, 12} // the flag that says there is a tag is no part of it
+	}
+	return Bits{f, 0, 8 * f.size()}
+}
 
 // Low is the lowest n bits of a field.
 func Low(f Field, n int) Bits { return Bits{f, 0, n} }

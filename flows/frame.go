@@ -1,6 +1,10 @@
 package flows
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/ovs-sg/ovs-sg/policy"
+)
 
 var (
 	ethBroadcast  = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
@@ -34,7 +38,7 @@ func udp(ethType uint16, src, dst int) []Term {
 	return append(ts, Port(FieldUDPDst, uint16(dst), 0xffff))
 }
 
-// ip4 and ip6 are the two families that connection tracking takes.
+// families are those that connection tracking takes.
 var families = []Term{EthType(EthTypeIPv4), EthType(EthTypeIPv6)}
 
 func with(ts []Term, more ...Term) Match { return NewMatch(append(ts[:len(ts):len(ts)], more...)...) }
@@ -76,9 +80,16 @@ func (c *compiler) frameSpoofGuard() {
 	} {
 		c.deny(t, 300, with(ts), CauseSpoof)
 	}
-	// Neighbour discovery needs a flow of the port, see endpoint.
-	c.deny(t, 200, with(icmp6(icmp6NeighborSolic)), CauseSpoof)
-	c.deny(t, 200, with(icmp6(icmp6NeighborAdvert)), CauseSpoof)
+	// Neighbour discovery is looked at in steps, see spoofGuard. A link-layer
+	// address that is left out shows as zero.
+	again := func(kind uint8, link Field, done uint32) {
+		c.frame(t, 220, with(icmp6(kind), RegIs(RegND, 0), MAC(link, policy.MAC{})), drop, SetReg(RegND, done), Resubmit(uint8(t)))
+	}
+	again(icmp6NeighborSolic, FieldNDSLL, ndDone)
+	again(icmp6NeighborAdvert, FieldNDTLL, ndLinkLayer)
+	c.deny(t, 200, with(icmp6(icmp6NeighborSolic), RegIs(RegND, 0)), CauseSpoof)
+	c.deny(t, 200, with(icmp6(icmp6NeighborAdvert), RegIs(RegND, 0)), CauseSpoof)
+	c.deny(t, 200, with(icmp6(icmp6NeighborAdvert), RegIs(RegND, ndLinkLayer)), CauseSpoof)
 	// What a VM sends before it has an address, or without using one.
 	c.frame(t, 100, with(udp(EthTypeIPv4, 68, 67),
 		Addr(FieldIPSrc, netip.IPv4Unspecified()), Addr(FieldIPDst, broadcastIPv4)), int(TableDispatch))
@@ -194,17 +205,18 @@ func (c *compiler) frameDeliver() {
 	c.frame(TableDeliver, 120, NewMatch(RegIs(RegDst, 0), RegIs(RegSrc, 0)), drop, Normal())
 	c.frame(TableDeliver, 110, NewMatch(RegIs(RegDst, 0), RegIs(RegNetwork, 0)), drop, LoadInPort(), Normal())
 	c.frame(TableDeliver, 100, NewMatch(RegIs(RegDst, 0)), drop, LoadInPort(), PushVLAN(),
-		Move(Low(RegNetwork, 12), Low(FieldVLANVID, 12)), Normal())
+		Move(Low(RegNetwork, 12), Whole(FieldVLANVID)), Normal())
 	// To a VM, always without tag.
 	c.frame(TableDeliver, 90, NewMatch(Tagged()), drop, PopVLAN(), OutputReg(RegDst))
 	c.frame(TableDeliver, 0, Match{}, drop, OutputReg(RegDst))
 
 	// One flooded copy; RegDst 0 is the one for the infrastructure, which
-	// had its own already if the frame came from there.
+	// had its own already if the frame came from there. These go back, which
+	// goto_table cannot.
 	c.frame(TableCopy, 120, NewMatch(RegIs(RegDst, 0), RegIs(RegSrc, 0)), drop)
-	c.frame(TableCopy, 110, NewMatch(RegIs(RegDst, 0)), int(TableDeliver))
-	c.frame(TableCopy, 100, NewMatch(RegIs(RegFlood, floodCopy)), int(TableIngressEst), Move(Whole(RegDst), Whole(RegResp)))
-	c.frame(TableCopy, 100, NewMatch(RegIs(RegFlood, floodDirect)), int(TableDeliver))
-	c.frame(TableCopy, 100, NewMatch(RegIs(RegFlood, floodTrack)), int(TableTrack))
+	c.frame(TableCopy, 110, NewMatch(RegIs(RegDst, 0)), drop, Resubmit(uint8(TableDeliver)))
+	c.frame(TableCopy, 100, NewMatch(RegIs(RegFlood, floodCopy)), drop, Move(Whole(RegDst), Whole(RegResp)), Resubmit(uint8(TableIngressEst)))
+	c.frame(TableCopy, 100, NewMatch(RegIs(RegFlood, floodDirect)), drop, Resubmit(uint8(TableDeliver)))
+	c.frame(TableCopy, 100, NewMatch(RegIs(RegFlood, floodTrack)), drop, Resubmit(uint8(TableTrack)))
 	c.frame(TableFlood, 0, Match{}, drop)
 }

@@ -21,7 +21,7 @@ func (c *compiler) infra(p InfraPort) {
 	switch {
 	case p.Access:
 	case len(p.Trunks) == 0:
-		in(Tagged(), Move(Low(FieldVLANVID, 12), Low(RegNetwork, 12)))
+		in(Tagged(), Move(Whole(FieldVLANVID), Low(RegNetwork, 12)))
 	default:
 		for _, vlan := range p.Trunks {
 			if vlan != 0 {
@@ -77,21 +77,19 @@ func (c *compiler) spoofGuard(e *policy.Endpoint, cookie Cookie) {
 	if ll := linkLocal(e.MAC); !slices.Contains(v6, ll) {
 		v6 = append(v6, ll)
 	}
-	// The link-layer address in neighbour discovery is the VM's or left out
-	// (which Open vSwitch shows as zero).
-	for _, mac := range []policy.MAC{e.MAC, {}} {
-		for _, src := range v6 {
-			pass(210, append(icmp6(icmp6NeighborSolic), Addr(FieldIPv6Src, src), MAC(FieldNDSLL, mac))...)
-			for _, target := range v6 {
-				pass(210, append(icmp6(icmp6NeighborAdvert), Addr(FieldIPv6Src, src), Addr(FieldNDTarget, target), MAC(FieldNDTLL, mac))...)
-			}
-		}
+	// Neighbour discovery in steps: the link-layer address is the VM's (the
+	// frame lets it be left out), the target of an advertisement is too, then
+	// the source as in any packet.
+	again := func(priority uint16, done uint32, ts ...Term) {
+		c.add(TableSpoofGuard, priority, cookie, NewMatch(append(ts, port)...), drop, SetReg(RegND, done), Resubmit(uint8(TableSpoofGuard)))
 	}
+	again(240, ndDone, append(icmp6(icmp6NeighborSolic), RegIs(RegND, 0), MAC(FieldNDSLL, e.MAC))...)
+	again(240, ndLinkLayer, append(icmp6(icmp6NeighborAdvert), RegIs(RegND, 0), MAC(FieldNDTLL, e.MAC))...)
 	for _, a := range v6 {
-		pass(100, EthType(EthTypeIPv6), Addr(FieldIPv6Src, a))
+		again(230, ndDone, append(icmp6(icmp6NeighborAdvert), RegIs(RegND, ndLinkLayer), Addr(FieldNDTarget, a))...)
 		// Duplicate address detection (RFC 4862, 5.4).
-		pass(210, append(icmp6(icmp6NeighborSolic), Addr(FieldIPv6Src, netip.IPv6Unspecified()),
-			Addr(FieldNDTarget, a), MAC(FieldNDSLL, policy.MAC{}))...)
+		pass(210, append(icmp6(icmp6NeighborSolic), RegIs(RegND, ndDone), Addr(FieldIPv6Src, netip.IPv6Unspecified()), Addr(FieldNDTarget, a))...)
+		pass(100, EthType(EthTypeIPv6), Addr(FieldIPv6Src, a))
 	}
 }
 

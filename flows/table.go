@@ -80,6 +80,13 @@ const (
 	RegVPC                        // number of the local VM's VPC
 	RegFlood                      // what becomes of a multicast frame, see below
 	RegCause                      // why the packet is denied, see below
+	RegND                         // how far neighbour discovery has been looked at, see below
+)
+
+// Values of RegND.
+const (
+	ndLinkLayer = 1 + iota // the link-layer address in it is the VM's
+	ndDone                 // so is the target
 )
 
 // Values of RegFlood.
