@@ -175,8 +175,7 @@ func (h *Host) build(addrs []netip.Prefix, vlans map[int][]netip.Prefix, gateway
 	err := h.ns.do(func() error {
 		err := errors.Join(
 			sysctl("ipv6/conf/default/accept_dad", "0"),
-			sysctl("ipv6/conf/default/router_solicitations", "0"),
-			sysctl("ipv4/ping_group_range", "0 2147483647"))
+			sysctl("ipv6/conf/default/router_solicitations", "0"))
 		if err != nil {
 			return err
 		}
@@ -321,9 +320,14 @@ func (h *Host) drop(c io.Closer) error {
 	return c.Close()
 }
 
-// Remove unplugs the host and ends it with everything that runs in it.
+// Remove unplugs the host and ends it with everything that runs in it. Another
+// may then take its name.
 func (h *Host) Remove() error {
 	err := h.Unplug()
+	if err == nil && h.ns != nil {
+		// The kernel would do it too, but some time later.
+		err = h.ovs.ns.do(func() error { return ipBatch("link del " + h.Name) })
+	}
 	h.close()
 	return err
 }

@@ -193,7 +193,7 @@ func (o *OVS) StartOvsdb() error {
 
 func (o *OVS) startOvsdb(ctx context.Context) error {
 	err := o.launch(&o.ovsdb, nil, "ovsdb-server", o.conf(), "--remote=punix:"+filepath.Join(o.dir, "db.sock"),
-		"--pidfile", "--log-file", "-vconsole:warn")
+		"--pidfile", "--log-file", "-vconsole:off")
 	if err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func (o *OVS) startOvsdb(ctx context.Context) error {
 }
 
 func (o *OVS) startSwitchd(ctx context.Context) error {
-	argv := []string{"ovs-vswitchd", o.DB(), "--pidfile", "--log-file", "-vconsole:warn"}
+	argv := []string{"ovs-vswitchd", o.DB(), "--pidfile", "--log-file", "-vconsole:off"}
 	if o.opt.Dummy {
 		argv = append(argv, "--enable-dummy=override")
 	}

@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -212,6 +214,77 @@ func TestReplug(t *testing.T) {
 	ids, err := o.Vsctl("get", "Interface", "vm2", "external_ids")
 	if err != nil || ids != `{attached-mac="02:00:00:00:00:02", iface-id=vm2}` {
 		t.Error(ids, err)
+	}
+}
+
+// TestRemove: a removed host makes room for another with its name and port.
+func TestRemove(t *testing.T) {
+	o, vm1, vm2 := pair(t)
+	setFlows(t, o, "priority=0 actions=NORMAL")
+	for i := range 3 {
+		if err := vm2.Remove(); err != nil {
+			t.Fatal(err)
+		}
+		if err := vm2.Do(func() error { return nil }); err == nil {
+			t.Error("a removed host still runs things")
+		}
+		vm2 = o.VM(t, VMConfig{Name: "vm2", OFPort: 2, Addrs: prefixes(fmt.Sprintf("10.0.0.%d/24", 10+i))})
+		check(t, []Probe{{Proto: "ping", From: vm1, To: netip.AddrPortFrom(vm2.Addr4(), 0), Want: true}})
+	}
+}
+
+// TestKilled kills a process that runs a switch with a virtual machine.
+func TestKilled(t *testing.T) {
+	const variable = "TESTBED_TEST_KILLED"
+	if os.Getenv(variable) != "" {
+		o := New(t, Options{})
+		h := o.VM(t, VMConfig{Name: "vm1", Addrs: prefixes("10.0.0.1/24")})
+		if err := h.ServeTCP(80); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("pids", o.SwitchdPID(), o.ovsdb.cmd.Process.Pid, o.Dir())
+		select {} // until killed
+	}
+	before := leftovers(t)
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$", "-test.v")
+	cmd.Env = append(os.Environ(), variable+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var switchd, ovsdb int
+	var dir string
+	lines := bufio.NewScanner(out)
+	for dir == "" && lines.Scan() {
+		_, _ = fmt.Sscanf(lines.Text(), "pids %d %d %s", &switchd, &ovsdb, &dir)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait() // killed
+	if dir == "" {
+		t.Fatal("the process did not start a switch")
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	for _, pid := range []int{switchd, ovsdb} {
+		err := Poll(ctx, 5*time.Millisecond, func() (bool, error) {
+			state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			return err != nil || strings.Contains(string(state), ") Z "), nil
+		})
+		if err != nil {
+			t.Errorf("process %d stays: %v", pid, err)
+		}
+	}
+	if after := leftovers(t); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
 }
 

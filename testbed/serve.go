@@ -7,9 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // ServeTCP listens on the ports at every address of the host. A server answers
@@ -76,18 +73,10 @@ func (h *Host) endpoints(ports []uint16) []netip.AddrPort {
 	return all
 }
 
-// freebind lets a socket bind to an address that the host does not have yet.
-var freebind = net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-	var err error
-	return errors.Join(c.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1)
-	}), err)
-}}
-
-func (h *Host) listenTCP(at netip.AddrPort) (net.Listener, error) {
-	var l net.Listener
+func (h *Host) listenTCP(at netip.AddrPort) (*net.TCPListener, error) {
+	var l *net.TCPListener
 	err := h.Do(func() (err error) {
-		l, err = freebind.Listen(context.Background(), "tcp", at.String())
+		l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
 		return err
 	})
 	if err != nil {
@@ -99,15 +88,15 @@ func (h *Host) listenTCP(at netip.AddrPort) (net.Listener, error) {
 // ListenUDP opens a UDP socket in the host; it is closed with the host at the
 // latest. Port 0 chooses one.
 func (h *Host) ListenUDP(at netip.AddrPort) (*net.UDPConn, error) {
-	var c net.PacketConn
+	var c *net.UDPConn
 	err := h.Do(func() (err error) {
-		c, err = freebind.ListenPacket(context.Background(), "udp", at.String())
+		c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", h.Name, err)
 	}
-	return c.(*net.UDPConn), h.keep(c)
+	return c, h.keep(c)
 }
 
 // DialTCP opens a TCP connection from the host; it is closed with the host at

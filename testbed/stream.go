@@ -116,13 +116,13 @@ func (s *Stream) begun(ctx context.Context) error {
 // stopped stream from growing beyond a second. Older kernels refuse it.
 const rtoMax = 44
 
-func (s *Stream) serveTCP(l net.Listener, server *Host) {
-	c, err := l.Accept()
+func (s *Stream) serveTCP(l *net.TCPListener, server *Host) {
+	c, err := l.AcceptTCP()
 	if err != nil || server.keep(c) != nil {
 		return
 	}
 	defer func() { _ = server.drop(c) }()
-	if raw, err := c.(*net.TCPConn).SyscallConn(); err == nil {
+	if raw, err := c.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, rtoMax, 1000) })
 	}
 	tick := time.NewTicker(2 * time.Millisecond)
