@@ -110,11 +110,11 @@ func (p Probe) Run(ctx context.Context) Result {
 	return r
 }
 
-// Matrix runs probes side by side, at most parallel at a time (0: 32), and
+// Matrix runs probes side by side, at most parallel at a time (0: 100), and
 // returns their results in the order of the probes.
 func Matrix(ctx context.Context, probes []Probe, parallel int) []Result {
 	if parallel <= 0 {
-		parallel = 32
+		parallel = 100
 	}
 	results := make([]Result, len(probes))
 	slots := make(chan struct{}, parallel)
