@@ -189,7 +189,7 @@ func (p Packet) Echo(id, seq uint16, payload []byte) []byte {
 // ICMP sends any message of ICMP or ICMPv6; rest are the four bytes after the
 // checksum.
 func (p Packet) ICMP(kind, code uint8, rest uint32, payload []byte) []byte {
-	msg := ICMP(kind, code, rest, payload)
+	msg := icmp(kind, code, rest, payload)
 	if p.Src.Is4() {
 		return p.IP(ProtoICMP, msg)
 	}
@@ -198,8 +198,8 @@ func (p Packet) ICMP(kind, code uint8, rest uint32, payload []byte) []byte {
 	return p.IP(ProtoICMPv6, msg)
 }
 
-// ICMP builds a message with the checksum of ICMPv4.
-func ICMP(kind, code uint8, rest uint32, payload []byte) []byte {
+// icmp builds a message with the checksum of ICMPv4.
+func icmp(kind, code uint8, rest uint32, payload []byte) []byte {
 	msg := make([]byte, 8, 8+len(payload))
 	msg[0], msg[1] = kind, code
 	be.PutUint32(msg[4:], rest)

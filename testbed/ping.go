@@ -36,7 +36,7 @@ func (p Probe) ping(ctx context.Context) error {
 	return exchange(ctx, c, func() error {
 		seq++
 		// The kernel fills in the checksum of ICMPv6, and only that.
-		msg := ICMP(echo, 0, uint32(id)<<16|uint32(seq), payload)
+		msg := icmp(echo, 0, uint32(id)<<16|uint32(seq), payload)
 		_, err := c.WriteTo(msg, to)
 		return err
 	}, func(buf []byte) (bool, error) {

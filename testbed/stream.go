@@ -20,7 +20,19 @@ type Stream struct {
 	sent, received atomic.Uint64
 	lastSeq        atomic.Uint64
 	lastAt         atomic.Int64 // UnixNano of the last reception
+	broken         atomic.Pointer[error]
 	closers        []func()
+}
+
+// end notes why one side gave up.
+func (s *Stream) end(err error) { s.broken.CompareAndSwap(nil, &err) }
+
+// alive is an error when one side gave up: silence means nothing then.
+func (s *Stream) alive() error {
+	if err := s.broken.Load(); err != nil {
+		return fmt.Errorf("stream is broken: %w", *err)
+	}
+	return nil
 }
 
 // Sent counts the messages that the server has handed to its kernel. A stopped
@@ -41,7 +53,7 @@ func (s *Stream) Close() error {
 // WaitFlowing waits until five more messages have come.
 func (s *Stream) WaitFlowing(ctx context.Context) error {
 	goal := s.Received() + 5
-	err := Poll(ctx, 2*time.Millisecond, func() (bool, error) { return s.Received() >= goal, nil })
+	err := Poll(ctx, 2*time.Millisecond, func() (bool, error) { return s.Received() >= goal, s.alive() })
 	if err != nil {
 		return fmt.Errorf("stream does not flow (sent %d, received %d): %w", s.Sent(), s.Received(), err)
 	}
@@ -51,7 +63,7 @@ func (s *Stream) WaitFlowing(ctx context.Context) error {
 // WaitStopped waits until nothing has come for the length of the window. The
 // server keeps trying all the time: UDP every millisecond; TCP by its
 // retransmission timer, of 0.2 s and then longer, so give it a window of 0.5 s
-// at least.
+// at least. A connection that broke is an error, not a stopped stream.
 func (s *Stream) WaitStopped(ctx context.Context, window time.Duration) error {
 	started := time.Now()
 	err := Poll(ctx, 2*time.Millisecond, func() (bool, error) {
@@ -59,7 +71,7 @@ func (s *Stream) WaitStopped(ctx context.Context, window time.Duration) error {
 		if since.Before(started) {
 			since = started // only silence that was watched counts
 		}
-		return time.Since(since) >= window, nil
+		return time.Since(since) >= window, s.alive()
 	})
 	if err != nil {
 		return fmt.Errorf("stream does not stop (sent %d, received %d): %w", s.Sent(), s.Received(), err)
@@ -95,6 +107,7 @@ func TCPStream(ctx context.Context, client, server *Host, at netip.AddrPort) (*S
 		var b [message]byte
 		for {
 			if _, err := io.ReadFull(c, b[:]); err != nil {
+				s.end(err)
 				return
 			}
 			s.lastSeq.Store(binary.BigEndian.Uint64(b[:]))
@@ -118,7 +131,11 @@ const rtoMax = 44
 
 func (s *Stream) serveTCP(l *net.TCPListener, server *Host) {
 	c, err := l.AcceptTCP()
-	if err != nil || server.keep(c) != nil {
+	if err == nil {
+		err = server.keep(c)
+	}
+	if err != nil {
+		s.end(err)
 		return
 	}
 	defer func() { _ = server.drop(c) }()
@@ -131,7 +148,8 @@ func (s *Stream) serveTCP(l *net.TCPListener, server *Host) {
 	for range tick.C {
 		binary.BigEndian.PutUint64(b[:], s.Sent())
 		if _, err := c.Write(b[:]); err != nil {
-			return // the stream or a host was closed
+			s.end(err)
+			return
 		}
 		s.sent.Add(1)
 	}
@@ -159,6 +177,7 @@ func UDPStream(ctx context.Context, client, server *Host, at netip.AddrPort) (*S
 		for {
 			_, _, err := in.ReadFromUDPAddrPort(b[:])
 			if errors.Is(err, net.ErrClosed) {
+				s.end(err)
 				return
 			}
 			if err == nil {
@@ -178,6 +197,7 @@ func (s *Stream) serveUDP(c *net.UDPConn) {
 	var b [message]byte
 	_, to, err := c.ReadFromUDPAddrPort(b[:])
 	if err != nil {
+		s.end(err)
 		return
 	}
 	tick := time.NewTicker(time.Millisecond)
@@ -185,7 +205,8 @@ func (s *Stream) serveUDP(c *net.UDPConn) {
 	for range tick.C {
 		binary.BigEndian.PutUint64(b[:], s.Sent())
 		if _, err := c.WriteToUDPAddrPort(b[:], to); err != nil && !lost(err) {
-			return // the stream or a host was closed
+			s.end(err)
+			return
 		}
 		s.sent.Add(1)
 	}

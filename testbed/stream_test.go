@@ -58,6 +58,11 @@ func TestStreams(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	for i, s := range streams {
+		if err := s.WaitStopped(ctx, time.Millisecond); err == nil {
+			t.Errorf("stream %d: a closed stream counts as stopped", i)
+		}
+	}
 	if streams[0].Missing() != 0 || streams[1].Missing() == 0 {
 		t.Error("missing", streams[0].Missing(), streams[1].Missing())
 	}
