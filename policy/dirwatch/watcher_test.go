@@ -1,0 +1,441 @@
+package dirwatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+const deadline = 10 * time.Second
+
+// bench is a Watcher that runs on a directory of its own.
+type bench struct {
+	*testing.T
+	dir     string
+	w       *Watcher
+	reports chan string
+	cancel  context.CancelFunc
+	ended   chan error
+	last    Snapshot
+}
+
+// start runs a Watcher on dir, "" for a new one. The resync is so rare that
+// only events and Sync count.
+func start(t *testing.T, dir string, resync time.Duration) *bench {
+	t.Helper()
+	if dir == "" {
+		dir = filepath.Join(t.TempDir(), "policy.d")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := &bench{T: t, dir: dir, reports: make(chan string, 100), ended: make(chan error, 1)}
+	w, err := New(dir, Options{Resync: resync, Report: func(err error) { b.reports <- fmt.Sprint(err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.w = w
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel = cancel
+	go func() { b.ended <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-w.done
+	})
+	return b
+}
+
+func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+
+func (b *bench) must(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bench) write(name, text string) {
+	b.Helper()
+	b.must(os.WriteFile(b.path(name), []byte(text), 0o644))
+}
+
+// replace writes a file the careful way.
+func (b *bench) replace(name, text string) {
+	b.Helper()
+	b.write(".tmp", text)
+	b.must(os.Rename(b.path(".tmp"), b.path(name)))
+}
+
+func describe(s Snapshot) string {
+	var out []string
+	for _, f := range s.Files {
+		line := f.Name + "=" + string(f.Data)
+		if f.Unreadable != "" {
+			line += " (" + f.Unreadable + ")"
+		}
+		out = append(out, line)
+	}
+	if s.Err != nil {
+		out = append(out, "error")
+	}
+	return strings.Join(out, "; ")
+}
+
+// until receives snapshots until one is as wanted.
+func (b *bench) until(want string) Snapshot {
+	b.Helper()
+	timeout := time.After(deadline)
+	for {
+		select {
+		case s := <-b.w.Snapshots():
+			if s.Seq <= b.last.Seq || s.First.IsZero() {
+				b.Fatalf("snapshot %d after %d, first event %v", s.Seq, b.last.Seq, s.First)
+			}
+			if s.Seq > 1 && describe(s) == describe(b.last) {
+				b.Fatalf("two equal snapshots: %s", describe(s))
+			}
+			b.last = s
+			if describe(s) == want {
+				return s
+			}
+		case <-timeout:
+			b.Fatalf("have %q, want %q", describe(b.last), want)
+		}
+	}
+}
+
+func (b *bench) sync() (uint64, error) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	return b.w.Sync(ctx)
+}
+
+// quiet checks that nothing was or will be sent for what has happened so far.
+func (b *bench) quiet() {
+	b.Helper()
+	if seq, err := b.sync(); err != nil || seq != b.last.Seq {
+		b.Errorf("sync gives %d, %v; last snapshot was %d", seq, err, b.last.Seq)
+	}
+	select {
+	case s := <-b.w.Snapshots():
+		b.Errorf("unexpected snapshot %q", describe(s))
+	default:
+	}
+}
+
+func (b *bench) report() string {
+	b.Helper()
+	select {
+	case r := <-b.reports:
+		return r
+	case <-time.After(deadline):
+		b.Fatal("nothing reported")
+	}
+	return ""
+}
+
+func TestWatcherFollowsFiles(t *testing.T) {
+	b := start(t, "", time.Hour)
+	b.until("")
+	b.write("b.yaml", "1")
+	b.until("b.yaml=1")
+	b.replace("a.yml", "x")
+	b.until("a.yml=x; b.yaml=1")
+	b.write("b.yaml", "2") // same size, in place
+	b.until("a.yml=x; b.yaml=2")
+	b.replace("b.yaml", "3")
+	b.until("a.yml=x; b.yaml=3")
+	b.must(os.Rename(b.path("a.yml"), b.path("c.yml")))
+	b.until("b.yaml=3; c.yml=x")
+	b.must(os.Remove(b.path("b.yaml")))
+	b.until("c.yml=x")
+	b.quiet()
+}
+
+func TestWatcherReadsWhatIsThereAtStart(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte("1"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	start(t, dir, time.Hour).until("a.yaml=1")
+}
+
+func TestWatcherIgnores(t *testing.T) {
+	b := start(t, "", time.Hour)
+	b.write("a.yaml", "1")
+	b.until("a.yaml=1")
+	for _, name := range []string{".a.yaml.swp", ".#a.yaml", "#a.yaml#", "a.yaml~", "a.yaml.bak", "a.json", ".hidden.yaml", ".yaml", "README", "4913"} {
+		b.write(name, "2")
+	}
+	b.must(os.Mkdir(b.path("sub"), 0o755))
+	b.must(os.WriteFile(b.path("sub/b.yaml"), []byte("3"), 0o644))
+	b.write("a.yaml", "1") // the same again
+	b.must(os.Chtimes(b.path("a.yaml"), time.Unix(1, 0), time.Unix(1, 0)))
+	b.quiet()
+}
+
+func TestWatcherUnreadableKeepsContent(t *testing.T) {
+	b := start(t, "", time.Hour)
+	b.write("a.yaml", "1")
+	b.until("a.yaml=1")
+	b.must(os.Remove(b.path("a.yaml")))
+	b.must(os.Symlink("nowhere", b.path(".tmp")))
+	b.must(os.Rename(b.path(".tmp"), b.path("a.yaml")))
+	if _, err := b.sync(); err != nil { // it may have been seen as deleted first
+		b.Fatal(err)
+	}
+	s := <-b.w.Snapshots()
+	if f := s.Files; len(f) != 1 || f[0].Unreadable != "no such file or directory" {
+		b.Fatalf("got %q", describe(s))
+	}
+	b.last = s
+	b.replace("a.yaml", "2")
+	b.until("a.yaml=2")
+	b.must(syscall.Mkfifo(b.path(".fifo"), 0o644))
+	b.must(os.Rename(b.path(".fifo"), b.path("a.yaml")))
+	b.until("a.yaml=2 (is not a regular file)")
+	b.must(os.Symlink("/dev/zero", b.path("z.yaml")))
+	b.until("a.yaml=2 (is not a regular file); z.yaml= (is not a regular file)")
+	b.must(os.Remove(b.path("z.yaml")))
+	b.must(os.Truncate(b.mk("big"), policy.MaxFileSize+1))
+	b.must(os.Rename(b.path("big"), b.path("a.yaml")))
+	b.until(fmt.Sprintf("a.yaml=2 (is larger than %d bytes)", policy.MaxFileSize))
+	b.replace("a.yaml", "3")
+	b.until("a.yaml=3")
+}
+
+func (b *bench) mk(name string) string {
+	b.Helper()
+	b.write(name, "")
+	return b.path(name)
+}
+
+func TestWatcherPermission(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root reads everything")
+	}
+	b := start(t, "", time.Hour)
+	b.write("a.yaml", "1")
+	b.until("a.yaml=1")
+	b.must(os.Chmod(b.path("a.yaml"), 0))
+	b.write("b.yaml", "1")
+	b.until("a.yaml=1 (permission denied); b.yaml=1")
+	b.must(os.Chmod(b.path("a.yaml"), 0o644))
+	b.until("a.yaml=1; b.yaml=1")
+}
+
+// TestWatcherConfigMap swaps the ..data link as the kubelet does.
+func TestWatcherConfigMap(t *testing.T) {
+	b := start(t, "", time.Hour)
+	b.until("")
+	publish := func(version, text string) {
+		b.must(os.Mkdir(b.path(".."+version), 0o755))
+		b.must(os.WriteFile(b.path(".."+version+"/a.yaml"), []byte(text), 0o644))
+		b.must(os.Symlink(".."+version, b.path("..data_tmp")))
+		b.must(os.Rename(b.path("..data_tmp"), b.path("..data")))
+	}
+	publish("v1", "1")
+	b.must(os.Symlink("..data/a.yaml", b.path("a.yaml")))
+	b.until("a.yaml=1")
+	publish("v2", "2")
+	b.until("a.yaml=2")
+	b.must(os.RemoveAll(b.path("..v1")))
+	b.quiet()
+}
+
+func TestWatcherDirectoryVanishes(t *testing.T) {
+	b := start(t, "", time.Hour)
+	b.write("a.yaml", "1")
+	b.until("a.yaml=1")
+	gone := b.dir + ".gone"
+	b.must(os.Rename(b.dir, gone))
+	b.until("a.yaml=1; error")
+	if r := b.report(); !strings.Contains(r, "no such file") {
+		b.Errorf("reported %q", r)
+	}
+	if _, err := b.sync(); err == nil {
+		b.Error("sync does not say that the directory is missing")
+	}
+	// What happens in the old directory does not matter any more.
+	b.must(os.WriteFile(filepath.Join(gone, "old.yaml"), []byte("x"), 0o644))
+	b.must(os.Mkdir(b.dir, 0o755))
+	b.until("")
+	if r := b.report(); r != "<nil>" {
+		b.Errorf("reported %q", r)
+	}
+	b.write("b.yaml", "2")
+	b.until("b.yaml=2")
+	// Another directory in its place, with nothing in between.
+	b.must(os.Rename(b.dir, b.dir+".2"))
+	b.must(os.Rename(gone, b.dir))
+	b.until("a.yaml=1; old.yaml=x")
+	b.write("a.yaml", "9")
+	b.until("a.yaml=9; old.yaml=x")
+	b.must(os.RemoveAll(b.dir))
+	for b.last.Err == nil {
+		select {
+		case b.last = <-b.w.Snapshots():
+		case <-time.After(deadline):
+			b.Fatal("removal not seen")
+		}
+	}
+}
+
+func TestWatcherWaitsForTheDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "later")
+	b := start(t, dir, time.Hour)
+	if r := b.report(); !strings.Contains(r, "no such file") {
+		b.Errorf("reported %q", r)
+	}
+	if seq, err := b.sync(); err == nil || seq != 0 {
+		b.Errorf("sync gives %d, %v", seq, err)
+	}
+	b.must(os.Mkdir(dir, 0o755))
+	b.write("a.yaml", "1")
+	b.until("a.yaml=1")
+}
+
+func TestWatcherFollowsLinkedDirectory(t *testing.T) {
+	root := t.TempDir()
+	for _, v := range []string{"1", "2"} {
+		if err := os.Mkdir(filepath.Join(root, v), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, v, "a.yaml"), []byte(v), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := filepath.Join(root, "current")
+	if err := os.Symlink("1", link); err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, link, time.Hour)
+	b.until("a.yaml=1")
+	b.must(os.Symlink("2", link+".new"))
+	b.must(os.Rename(link+".new", link))
+	b.until("a.yaml=2")
+	b.write("a.yaml", "3")
+	b.until("a.yaml=3")
+}
+
+func TestWatcherResyncFindsWhatNoEventTells(t *testing.T) {
+	b := start(t, "", 20*time.Millisecond)
+	target := filepath.Join(t.TempDir(), "target")
+	b.must(os.WriteFile(target, []byte("1"), 0o644))
+	b.must(os.Symlink(target, b.path("a.yaml")))
+	b.until("a.yaml=1")
+	b.must(os.WriteFile(target, []byte("2"), 0o644))
+	b.until("a.yaml=2")
+}
+
+func TestSyncSeesWhatWasWritten(t *testing.T) {
+	b := start(t, "", time.Hour)
+	target := filepath.Join(t.TempDir(), "target")
+	b.must(os.Symlink(target, b.path("a.yaml")))
+	for i := range 50 {
+		text := fmt.Sprint(i % 10) // the same size within one tick of the clock
+		b.must(os.WriteFile(target, []byte(text), 0o644))
+		seq, err := b.sync()
+		b.must(err)
+		s := <-b.w.Snapshots() // sent before Sync returned
+		if s.Seq != seq || describe(s) != "a.yaml="+text {
+			b.Fatalf("sync gives %d, snapshot %d has %q, want %s", seq, s.Seq, describe(s), text)
+		}
+		b.last = s
+	}
+	b.quiet()
+}
+
+func TestNewestSnapshotWins(t *testing.T) {
+	b := start(t, "", time.Hour)
+	b.write("a.yaml", "1")
+	_, err := b.sync()
+	b.must(err)
+	b.write("a.yaml", "2")
+	seq, err := b.sync()
+	b.must(err)
+	if s := <-b.w.Snapshots(); s.Seq != seq || describe(s) != "a.yaml=2" {
+		t.Errorf("got %d: %q", s.Seq, describe(s))
+	}
+}
+
+func TestRunEnds(t *testing.T) {
+	b := start(t, "", time.Hour)
+	b.until("")
+	b.cancel()
+	if err := <-b.ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run returns %v", err)
+	}
+	if _, err := b.sync(); err == nil {
+		t.Error("Sync succeeds after Run")
+	}
+}
+
+func TestSyncWaitsForItsContext(t *testing.T) {
+	w, err := New(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := w.Sync(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDebounceIsBounded(t *testing.T) {
+	w, err := New(t.TempDir(), Options{Debounce: 5 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	for _, test := range []struct{ after, want time.Duration }{
+		{0, 5 * time.Millisecond},
+		{20 * time.Millisecond, 5 * time.Millisecond},
+		{47 * time.Millisecond, 3 * time.Millisecond},
+		{60 * time.Millisecond, 0},
+	} {
+		if got := w.wait(start.Add(test.after)); got != test.want {
+			t.Errorf("%v after the first event: waits %v, want %v", test.after, got, test.want)
+		}
+	}
+}
+
+// TestScanReadsOnlyWhatChanged: an unchanged identity is believed once it is
+// old enough, and not before.
+func TestScanReadsOnlyWhatChanged(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte("1"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := scanner{dir: dir}
+	scan := func(full bool) string {
+		files, err := s.scan(full)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return describe(Snapshot{Files: files})
+	}
+	scan(true)
+	e := s.entries["a.yaml"]
+	if !e.racy {
+		t.Error("a file that was written just now is taken for settled")
+	}
+	e.racy, e.file.Data = false, []byte("remembered")
+	s.entries["a.yaml"] = e
+	if got := scan(false); got != "a.yaml=remembered" {
+		t.Errorf("unchanged file: got %s", got)
+	}
+	if got := scan(true); got != "a.yaml=1" {
+		t.Errorf("full scan: got %s", got)
+	}
+}
