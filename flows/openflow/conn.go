@@ -1,0 +1,195 @@
+package openflow
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/contiv/libOpenflow/openflow13"
+)
+
+// Options are settings of a connection. The zero value is good.
+type Options struct {
+	// EchoInterval is how long the switch may be silent before it is asked for
+	// an echo, and then again before it is given up. Default 5 s.
+	EchoInterval time.Duration
+	// KernelDatapath says that the bridge's datapath_type is system, whose
+	// connection tracking has none of the faults for which FlushAddr is refused
+	// on some versions.
+	KernelDatapath bool
+}
+
+// Conn is a connection to a bridge. Its methods may be used from several
+// goroutines; bundles wait for one another.
+type Conn struct {
+	s       *session
+	path    string
+	opts    Options
+	version string // of Open vSwitch, such as 3.1.0
+
+	bundling chan struct{} // holds one token: who has it may run a bundle
+	bundleID uint32        // by whom has the token
+	buf      []byte        // by whom has the token
+
+	bundles  atomic.Uint64
+	flowMods atomic.Uint64
+
+	oldMu sync.Mutex
+	old   *session // OpenFlow 1.0, dialled when first needed
+}
+
+// Dial connects to the management socket of a bridge, by its path or as
+// unix:PATH. ctx limits the dialling only. Errors: a *VersionError if the
+// bridge does not allow OpenFlow 1.4; [ErrProtocol]; those of the socket.
+func Dial(ctx context.Context, path string, opts Options) (*Conn, error) {
+	opts.EchoInterval = cmp.Or(opts.EchoInterval, 5*time.Second)
+	c := &Conn{
+		path:     strings.TrimPrefix(path, "unix:"),
+		opts:     opts,
+		bundling: make(chan struct{}, 1),
+	}
+	s, err := dialSession(ctx, c.path, version14, opts.EchoInterval)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", path, err)
+	}
+	c.s = s
+	if err := c.setUp(ctx); err != nil {
+		s.close()
+		return nil, fmt.Errorf("dial %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// setUp asks whom we talk to and for port status messages.
+func (c *Conn) setUp(ctx context.Context) error {
+	features := rawMessage(version14, openflow13.Type_FeaturesRequest, nil)
+	err := c.s.ask(ctx, features, func(m message) (bool, error) {
+		if m.kind != openflow13.Type_FeaturesReply || len(m.body) != 24 {
+			return false, fmt.Errorf("%w: reply to the features request has type %d and %d bytes", ErrProtocol, m.kind, len(m.body))
+		}
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	if c.version, err = c.describe(ctx); err != nil {
+		return err
+	}
+	// The flags say how fragments are handled in the whole bridge: kept.
+	var flags uint16
+	err = c.s.ask(ctx, rawMessage(version14, typeGetConfig, nil), func(m message) (bool, error) {
+		if m.kind != typeGetConfigReply || len(m.body) != 4 {
+			return false, fmt.Errorf("%w: reply to the config request has type %d and %d bytes", ErrProtocol, m.kind, len(m.body))
+		}
+		flags = binary.BigEndian.Uint16(m.body)
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	config, err := setConfig(flags, 128)
+	if err != nil {
+		return err
+	}
+	// In this order: the second one switches asynchronous messages on.
+	return c.s.do(ctx, asyncConfig(), config)
+}
+
+// describe returns the version of the software.
+func (c *Conn) describe(ctx context.Context) (string, error) {
+	var text []byte
+	err := c.multipart(ctx, openflow13.MultipartType_Desc, rawBytes(nil), func(part []byte) error {
+		text = append(text, part...)
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	const offset, size = 512, 256 // behind manufacturer and hardware
+	if len(text) < offset+size {
+		return "", fmt.Errorf("%w: a description of %d bytes", ErrProtocol, len(text))
+	}
+	return cString(text[offset : offset+size]), nil
+}
+
+// multipart asks for statistics or descriptions and hands on the body of each
+// part of the reply.
+func (c *Conn) multipart(ctx context.Context, kind uint16, body rawBytes, part func([]byte) error) error {
+	req, err := multipartRequest(kind, body)
+	if err != nil {
+		return err
+	}
+	return c.parts(ctx, kind, req, part)
+}
+
+func (c *Conn) parts(ctx context.Context, kind uint16, req []byte, part func([]byte) error) error {
+	return c.s.ask(ctx, req, func(m message) (bool, error) {
+		if m.kind != typeMultipartReply || len(m.body) < 8 || binary.BigEndian.Uint16(m.body) != kind {
+			return false, fmt.Errorf("%w: reply to multipart request %d has type %d and %d bytes", ErrProtocol, kind, m.kind, len(m.body))
+		}
+		more := binary.BigEndian.Uint16(m.body[2:])&openflow13.OFPMPF_REPLY_MORE != 0
+		return more, part(m.body[8:])
+	})
+}
+
+// cString is the text up to the first zero byte.
+func cString(b []byte) string {
+	s, _, _ := strings.Cut(string(b), "\x00")
+	return s
+}
+
+// Version is the version of Open vSwitch, such as 3.1.0.
+func (c *Conn) Version() string { return c.version }
+
+// Barrier returns when the switch has done all that was sent before.
+func (c *Conn) Barrier(ctx context.Context) error {
+	if err := c.s.do(ctx); err != nil {
+		return fmt.Errorf("barrier: %w", err)
+	}
+	return nil
+}
+
+// PortStatus receives after a port was added, removed or changed. Several
+// changes may be one event.
+func (c *Conn) PortStatus() <-chan struct{} { return c.s.portStatus }
+
+// Done is closed when the connection has ended.
+func (c *Conn) Done() <-chan struct{} { return c.s.done }
+
+// Err is why the connection ended; nil while it lives, net.ErrClosed after
+// Close.
+func (c *Conn) Err() error { return c.s.failure() }
+
+// Close ends the connection. Calls that are waiting fail.
+func (c *Conn) Close() error {
+	c.s.close()
+	c.oldMu.Lock()
+	defer c.oldMu.Unlock()
+	if c.old != nil {
+		c.old.close()
+	}
+	return nil
+}
+
+// Stats counts what was sent since the dialling, echo messages included.
+type Stats struct {
+	Messages uint64
+	Bytes    uint64
+	Bundles  uint64 // opened
+	FlowMods uint64
+}
+
+// Stats returns the counters.
+func (c *Conn) Stats() Stats {
+	return Stats{
+		Messages: c.s.messages.Load(),
+		Bytes:    c.s.bytes.Load(),
+		Bundles:  c.bundles.Load(),
+		FlowMods: c.flowMods.Load(),
+	}
+}
