@@ -53,12 +53,28 @@ type FileStatus struct {
 // A file with errors keeps its previous version. An object that two files
 // define belongs to the one that is already in force with it, else to the
 // first by name; the other file is refused as a whole and keeps its previous
-// version. Of the previous versions any that can be there together is kept: a
-// file is only refused for a conflict with what is in force in the end.
+// version. A file is only refused for a conflict with what is in force in the
+// end.
 //
 // A version whose bytes are already in force is not decoded again. The result
-// never defines an object twice, provided that previous does not.
+// never defines an object twice.
 func Accept(previous []Version, files []File) ([]Version, []FileStatus) {
+	return new(DecodeCache).Accept(previous, files)
+}
+
+// DecodeCache remembers what Decode said of the last content of each file, so
+// that a file that is refused costs nothing when another one changes. The zero
+// value is ready for use, by one goroutine at a time.
+type DecodeCache struct{ last map[string]decoded }
+
+type decoded struct {
+	data    []byte
+	objects Objects
+	errs    []Problem
+}
+
+// Accept is the function Accept.
+func (dc *DecodeCache) Accept(previous []Version, files []File) ([]Version, []FileStatus) {
 	files = slices.Clone(files)
 	slices.SortStableFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	files = slices.CompactFunc(files, func(a, b File) bool { return a.Name == b.Name })
@@ -67,9 +83,19 @@ func Accept(previous []Version, files []File) ([]Version, []FileStatus) {
 		before[previous[i].File.Name] = &previous[i]
 	}
 	a := make(acceptance, len(files))
+	known := make(map[string]decoded) // of these files only
 	for i, f := range files {
-		a[i] = newContender(f, before[f.Name])
+		a[i] = newContender(f, before[f.Name], func(f File) decoded {
+			d, ok := dc.last[f.Name]
+			if !ok || !bytes.Equal(d.data, f.Data) {
+				d.data = f.Data
+				d.objects, d.errs = Decode(f)
+			}
+			known[f.Name] = d
+			return d
+		})
 	}
+	dc.last = known
 	a.settle()
 	a.restore()
 	return a.result()
@@ -85,7 +111,7 @@ type contender struct {
 	errors   []Problem        // other than conflicts
 }
 
-func newContender(f File, previous *Version) *contender {
+func newContender(f File, previous *Version, decode func(File) decoded) *contender {
 	c := &contender{name: f.Name, previous: previous, has: make(map[defined]bool)}
 	if previous != nil {
 		for _, o := range previous.Objects.defined() {
@@ -100,10 +126,10 @@ func newContender(f File, previous *Version) *contender {
 	}
 	if previous != nil && bytes.Equal(previous.File.Data, f.Data) {
 		c.newest = previous
-	} else if objects, errs := Decode(f); len(errs) == 0 {
-		c.newest = &Version{File: File{Name: f.Name, Data: f.Data}, Objects: objects}
+	} else if d := decode(f); len(d.errs) == 0 {
+		c.newest = &Version{File: File{Name: f.Name, Data: f.Data}, Objects: d.objects}
 	} else {
-		c.errors = append(c.errors, errs...)
+		c.errors = append(c.errors, d.errs...)
 	}
 	c.useNew = c.newest != nil
 	return c

@@ -79,6 +79,8 @@ func TestAccept(t *testing.T) {
 		{"empty is good", []files{{"a": "x"}, {"a": ""}}, []string{"a accepted []"}},
 		{"duplicate at first: by name", []files{{"b": "x", "a": "x"}}, []string{"a accepted [x]", "b rejected " + already("x", "a")}},
 		{"duplicate later: who had it", []files{{"b": "x", "a": "y"}, {"b": "x", "a": "x"}}, []string{"a kept [y] " + already("x", "b"), "b accepted [x]"}},
+		{"duplicate later, both changed: who had it", []files{{"b": "x"}, {"b": "x n", "a": "x"}}, []string{"a rejected " + already("x", "b"), "b accepted [x n]"}},
+		{"the surest refusal comes first", []files{{"b": "z", "c": "y", "d": "w"}, {"a": "x y", "b": "x w", "c": "y", "d": "z"}}, []string{"a rejected " + "SecurityGroup default/x is already defined at b:1:1", "b accepted [x w]", "c accepted [y]", "d accepted [z]"}},
 		{"refused as a whole", []files{{"b": "x"}, {"b": "x", "a": "new x"}}, []string{"a rejected " + already("x", "b"), "b accepted [x]"}},
 		{"moved", []files{{"a": "x y", "b": "z"}, {"a": "x", "b": "z y"}}, []string{"a accepted [x]", "b accepted [z y]"}},
 		{"swapped", []files{{"a": "x", "b": "y"}, {"a": "y", "b": "x"}}, []string{"a accepted [y]", "b accepted [x]"}},
@@ -97,6 +99,28 @@ func TestAccept(t *testing.T) {
 			}
 			wantLines(t, got, test.want)
 		})
+	}
+}
+
+func TestDecodeCache(t *testing.T) {
+	var c DecodeCache
+	bad := File{Name: "a", Data: []byte("{")}
+	_, first := c.Accept(nil, []File{bad})
+	_, second := c.Accept(nil, []File{bad})
+	_, plain := Accept(nil, []File{bad})
+	if !reflect.DeepEqual(first, plain) || !reflect.DeepEqual(second, plain) {
+		t.Errorf("got %v, then %v, want %v", first, second, plain)
+	}
+	if &first[0].Errors[0] == &second[0].Errors[0] {
+		t.Error("the cache gives away its own slice")
+	}
+	inForce, _ := c.Accept(nil, []File{asFile("a", "x")}) // the same file with another content
+	if len(inForce) != 1 || len(inForce[0].Objects.Groups) != 1 {
+		t.Errorf("got %v", inForce)
+	}
+	c.Accept(nil, nil)
+	if len(c.last) != 0 {
+		t.Errorf("a deleted file is remembered: %v", c.last)
 	}
 }
 

@@ -62,7 +62,7 @@ func Decode(f File) (Objects, []Problem) {
 	}
 	ps := sortProblems(d.problems)
 	if len(ps) > maxProblems {
-		more := Problem{Pos: ps[maxProblems].Pos, Reason: fmt.Sprintf("and %d more errors", len(ps)-maxProblems)}
+		more := Problem{Pos: ps[maxProblems].Pos, Reason: "too many errors: the rest is not shown"}
 		ps = append(ps[:maxProblems:maxProblems], more)
 	}
 	return Objects{}, ps

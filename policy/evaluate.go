@@ -187,7 +187,7 @@ func remoteFits(p *Policy, r Remote, vpc string, addr netip.Addr) bool {
 		if vpc == "" {
 			return false
 		}
-		for _, at := range attachments(p) {
+		for at := range attachments(p) {
 			if !slices.Contains(at.n.Addrs, addr) || !slices.Contains(p.GroupsOf(at.vm), r.Ref) {
 				continue
 			}

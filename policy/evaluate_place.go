@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"iter"
 	"net/netip"
 	"slices"
 )
@@ -16,20 +17,23 @@ type attachment struct {
 
 func (a attachment) same(b attachment) bool { return a.vm.Key == b.vm.Key && a.n.ID == b.n.ID }
 
-// attachments lists every interface by VM, then by id: whoever comes first has
-// what several claim.
-func attachments(p *Policy) []attachment {
-	var all []attachment
-	for _, vm := range p.vms {
-		for _, n := range vm.Interfaces {
-			all = append(all, attachment{vm, n})
+// attachments goes through every interface by VM, then by id: whoever comes
+// first has what several claim.
+func attachments(p *Policy) iter.Seq[attachment] {
+	return func(yield func(attachment) bool) {
+		for _, vm := range p.vms { // sorted by New
+			ifaces := vm.Interfaces
+			if len(ifaces) > 1 {
+				ifaces = slices.Clone(ifaces)
+				slices.SortStableFunc(ifaces, func(a, b Interface) int { return cmp.Compare(a.ID, b.ID) })
+			}
+			for _, n := range ifaces {
+				if !yield(attachment{vm, n}) {
+					return
+				}
+			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b attachment) int {
-		return cmp.Or(cmp.Compare(a.vm.Key.Namespace, b.vm.Key.Namespace),
-			cmp.Compare(a.vm.Key.Name, b.vm.Key.Name), cmp.Compare(a.n.ID, b.n.ID))
-	})
-	return all
 }
 
 func findGroup(p *Policy, k Key) (Group, bool) {
@@ -57,7 +61,7 @@ func vifAt(vifs []VIF, ofport uint16) (VIF, bool) {
 
 // byIfaceID returns the interface that the iface-id of v names.
 func byIfaceID(p *Policy, v VIF) (attachment, bool) {
-	for _, at := range attachments(p) {
+	for at := range attachments(p) {
 		if v.IfaceID != "" && at.n.ID == v.IfaceID {
 			return at, true
 		}
@@ -216,7 +220,7 @@ func addrsOf(p *Policy, at attachment) []netip.Addr {
 	var addrs []netip.Addr
 	for _, a := range at.n.Addrs {
 		taken := false
-		for _, o := range attachments(p) {
+		for o := range attachments(p) {
 			if o.same(at) {
 				break
 			}

@@ -28,9 +28,11 @@ type claim struct {
 // place looks up every interface, in the order of VM and interface id. What
 // two of them claim, the first gets.
 func (p *Policy) place() {
-	ids := make(map[string]Key)  // who has an interface id
-	uids := make(map[string]Key) // who has a uid
-	addrs := make(map[claim]Key)
+	ids := make(map[string]Key, len(p.vms))  // who has an interface id
+	uids := make(map[string]Key, len(p.vms)) // who has a uid
+	addrs := make(map[claim]Key, len(p.vms))
+	p.placed = make([]placed, 0, len(p.vms))
+	p.members = make([]Member, 0, len(p.vms))
 	bySubnet := make(map[string][]Subnet) // by namespace, sorted by key
 	for _, s := range p.subnets {
 		bySubnet[s.Key.Namespace] = append(bySubnet[s.Key.Namespace], s)

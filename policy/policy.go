@@ -42,6 +42,16 @@ func (c DefaultContent) String() string {
 	return "DefaultContent(" + strconv.Itoa(int(c)) + ")"
 }
 
+// ParseDefaultContent reads what String returns.
+func ParseDefaultContent(s string) (DefaultContent, error) {
+	for c := OwnSubnet; c <= Nothing; c++ {
+		if s == c.String() {
+			return c, nil
+		}
+	}
+	return 0, fmt.Errorf("default group content %q must be own-subnet, whole-vpc, egress-only or nothing", s)
+}
+
 // Options are the settings of a policy. The zero value is usable.
 type Options struct {
 	DefaultGroup   string // name of the default group; DefaultGroupName if empty

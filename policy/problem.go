@@ -37,9 +37,6 @@ func (p Position) String() string {
 	return b.String()
 }
 
-// IsZero reports whether p is no place at all.
-func (p Position) IsZero() bool { return p == Position{} }
-
 // Compare orders positions by file, line and column.
 func (p Position) Compare(o Position) int {
 	return cmp.Or(cmp.Compare(p.File, o.File), cmp.Compare(p.Line, o.Line), cmp.Compare(p.Column, o.Column))

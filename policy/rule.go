@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"net/netip"
 	"strconv"
 )
@@ -16,20 +17,7 @@ func (k Key) IsZero() bool { return k == Key{} }
 
 // Compare orders keys by namespace, then by name.
 func (k Key) Compare(o Key) int {
-	if k.Namespace != o.Namespace {
-		return compareStrings(k.Namespace, o.Namespace)
-	}
-	return compareStrings(k.Name, o.Name)
-}
-
-func compareStrings(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return cmp.Or(cmp.Compare(k.Namespace, o.Namespace), cmp.Compare(k.Name, o.Name))
 }
 
 // Direction says which way a rule looks, relative to the VM.
