@@ -39,7 +39,7 @@ func (e *VersionError) Error() string {
 
 // SwitchError is an OFPT_ERROR message of the switch.
 type SwitchError struct {
-	Type         uint16 // ofp_error_type; 0xffff: an experimenter's
+	Type         uint16 // ofp_error_type of OpenFlow 1.4; 0xffff: an experimenter's
 	Code         uint16 // code within the type, or the experimenter's own number
 	Experimenter uint32 // 0 unless Type is 0xffff
 }
@@ -114,11 +114,15 @@ func decodeError(body []byte) (*SwitchError, error) {
 	return e, nil
 }
 
-// switchError is decodeError with one result.
-func switchError(body []byte) error {
+// switchError is the error that a session's error message stands for.
+func (s *session) switchError(body []byte) error {
 	e, err := decodeError(body)
 	if err != nil {
 		return err
+	}
+	// Version 1.0 numbers the types without instructions, matches and groups.
+	if types := []uint16{3: 5, 4: 7, 5: 9}; s.version == version10 && int(e.Type) < len(types) && e.Type >= 3 {
+		e.Type = types[e.Type]
 	}
 	return e
 }
@@ -136,7 +140,8 @@ var errorNames = map[[2]uint16]string{
 	{1, 10}: "OFPBRC_IS_SECONDARY", {1, 11}: "OFPBRC_BAD_PORT",
 	{2, 0}: "OFPBAC_BAD_TYPE", {2, 1}: "OFPBAC_BAD_LEN", {2, 2}: "OFPBAC_BAD_VENDOR",
 	{2, 3}: "OFPBAC_BAD_VENDOR_TYPE", {2, 4}: "OFPBAC_BAD_OUT_PORT", {2, 5}: "OFPBAC_BAD_ARGUMENT",
-	{2, 6}: "OFPBAC_EPERM", {2, 7}: "OFPBAC_TOO_MANY", {2, 10}: "OFPBAC_MATCH_INCONSISTENT",
+	{2, 6}: "OFPBAC_EPERM", {2, 7}: "OFPBAC_TOO_MANY", {2, 9}: "OFPBAC_BAD_OUT_GROUP",
+	{2, 10}: "OFPBAC_MATCH_INCONSISTENT",
 	{2, 11}: "OFPBAC_UNSUPPORTED_ORDER", {2, 12}: "OFPBAC_BAD_TAG", {2, 13}: "OFPBAC_BAD_SET_TYPE",
 	{2, 14}: "OFPBAC_BAD_SET_LEN", {2, 15}: "OFPBAC_BAD_SET_ARGUMENT",
 	{3, 0}: "OFPBIC_UNKNOWN_INST", {3, 1}: "OFPBIC_UNSUP_INST", {3, 2}: "OFPBIC_BAD_TABLE_ID",

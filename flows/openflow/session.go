@@ -336,7 +336,7 @@ func (s *session) next(ctx context.Context, w *waiter) ([]message, error) {
 func (s *session) ask(ctx context.Context, req []byte, reply func(message) (more bool, err error)) error {
 	return s.askAll(ctx, [][]byte{req}, func(m message) (bool, error) {
 		if m.kind == typeError {
-			return false, switchError(m.body)
+			return false, s.switchError(m.body)
 		}
 		return reply(m)
 	})
@@ -348,7 +348,7 @@ func (s *session) do(ctx context.Context, reqs ...[]byte) error {
 	var failed error
 	err := s.askAll(ctx, append(reqs, rawMessage(s.version, s.barrier, nil)), func(m message) (bool, error) {
 		if m.kind == typeError && failed == nil {
-			failed = switchError(m.body)
+			failed = s.switchError(m.body)
 		}
 		return m.kind != s.barrier+1, nil
 	})
