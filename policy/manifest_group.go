@@ -100,13 +100,13 @@ func (d *decoder) ports(f *fields, allowed bool) PortRange {
 				d.fail(v, "only allowed with protocol TCP or UDP")
 			}
 		}
-		return AllPorts
+		return allPorts
 	}
 	if !has {
 		if hasEnd {
 			d.fail(end, "needs port, the first port of the range")
 		}
-		return AllPorts
+		return allPorts
 	}
 	r, isRange, ok := d.portRange(v)
 	if !hasEnd {

@@ -46,7 +46,7 @@ func (w world) mac(label string) MAC {
 func (w world) rule(i int) Rule {
 	r := Rule{
 		Name: fmt.Sprintf("#%d", i), Direction: Direction(w.pick("direction", 2)),
-		Protocol: Protocol(w.pick("protocol", 4)), Ports: AllPorts,
+		Protocol: Protocol(w.pick("protocol", 4)), Ports: allPorts,
 	}
 	if (r.Protocol == TCP || r.Protocol == UDP) && !w.odds("all ports", 3) {
 		r.Ports.First = uint16(1 + w.pick("first", 5))

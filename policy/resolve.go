@@ -249,7 +249,7 @@ func (r *resolver) builtIn(k Key, x placed) string {
 	rg := RuleGroup{ID: id}
 	if r.p.opts.DefaultContent != Nothing {
 		rg.Rules = append(rg.Rules, ResolvedRule{
-			Group: k.String(), Name: "all-egress", Direction: Egress, Ports: AllPorts,
+			Group: k.String(), Name: "all-egress", Direction: Egress, Ports: allPorts,
 		})
 	}
 	var blocks []netip.Prefix
@@ -258,7 +258,7 @@ func (r *resolver) builtIn(k Key, x placed) string {
 	}
 	if len(blocks) > 0 {
 		rg.Rules = append(rg.Rules, ResolvedRule{
-			Group: k.String(), Name: ingress, Direction: Ingress, Ports: AllPorts, Remote: prefixes(blocks...),
+			Group: k.String(), Name: ingress, Direction: Ingress, Ports: allPorts, Remote: prefixes(blocks...),
 		})
 	}
 	r.groups[id] = rg

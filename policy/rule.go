@@ -74,14 +74,14 @@ func (p Protocol) String() string {
 }
 
 // PortRange is a range of TCP or UDP destination ports, both ends included.
-// A rule without ports has AllPorts; explicit ports are within 1..65535.
+// A rule without ports has {0, 65535}; explicit ports are within 1..65535.
 type PortRange struct{ First, Last uint16 }
 
-// AllPorts is the range of a rule that names no port.
-var AllPorts = PortRange{First: 0, Last: 65535}
+// allPorts is the range of a rule that names no port. It is never changed.
+var allPorts = PortRange{First: 0, Last: 65535}
 
 // IsAll reports whether r is every port, as in a rule that names none.
-func (r PortRange) IsAll() bool { return r == AllPorts }
+func (r PortRange) IsAll() bool { return r == allPorts }
 
 // Contains reports whether port is in r.
 func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }

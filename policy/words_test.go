@@ -46,7 +46,7 @@ func TestWords(t *testing.T) {
 		{All, "All"},
 		{ICMP, "ICMP"},
 		{Protocol(9), "Protocol(9)"},
-		{AllPorts, "all"},
+		{allPorts, "all"},
 		{PortRange{80, 80}, "80"},
 		{PortRange{80, 90}, "80-90"},
 		{PortRange{1, 65535}, "1-65535"},
