@@ -162,16 +162,16 @@ func TestForeignFlowsStay(t *testing.T) {
 func TestApplyTwentyThousandFlows(t *testing.T) {
 	_, c := dummy(t)
 	ctx := testContext(t)
-	want := setOf(many(20000)...)
-	if err := c.Apply(ctx, flows.Diff(want, &flows.Set{})); err != nil {
+	fs := many(20000)
+	if err := c.Apply(ctx, flows.Delta{Add: fs}); err != nil {
 		t.Fatal(err)
 	}
 	// Dumps go on while bundles run, and one bundle waits for another.
-	half := setOf(many(10000)...)
+	half := setOf(fs[:10000]...)
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			if err := c.Apply(ctx, flows.Diff(half, want)); err != nil {
+			if err := c.Apply(ctx, flows.Delta{Delete: fs[10000:]}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -241,7 +241,7 @@ func TestApplyCancelled(t *testing.T) {
 		case err != nil && set.Len() != 0:
 			t.Errorf("applied, and the error is %v", err)
 		}
-		if err := c.Apply(testContext(t), flows.Diff(&flows.Set{}, set)); err != nil {
+		if err := c.Apply(testContext(t), flows.Delta{Delete: fs}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ovs-sg/ovs-sg/controller"
+	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/dirwatch"
+)
+
+type agentCmd struct {
+	OVSDB     string   `name:"ovsdb" help:"Socket of ovsdb-server." default:"unix:/var/run/openvswitch/db.sock" placeholder:"unix:PATH"`
+	Bridge    string   `help:"The bridge." required:"" placeholder:"BR"`
+	OpenFlow  string   `name:"openflow" help:"The bridge's OpenFlow socket (default: BR.mgmt beside the database socket)." placeholder:"unix:PATH"`
+	Unixctl   string   `help:"ovs-vswitchd's control socket (default: by ovs-vswitchd.pid beside the database socket)." placeholder:"PATH"`
+	PolicyDir string   `help:"Directory of manifests." required:"" placeholder:"DIR"`
+	Uplink    []string `help:"Interface to trust, besides those that are infrastructure by their type; may be repeated." placeholder:"IFACE"`
+	Control   string   `help:"Control socket." default:"${control}" placeholder:"SOCKET"`
+	StateDir  string   `help:"Directory for the accepted versions of manifests; empty: none are kept across restarts." default:"/var/lib/ovs-sg" placeholder:"DIR"`
+
+	DefaultGroup        string `help:"Name of the group of VMs that list none." default:"default-sto-1" placeholder:"NAME"`
+	DefaultGroupContent string `help:"What that group allows where no manifest defines it: own-subnet, whole-vpc, egress-only or nothing." enum:"own-subnet,whole-vpc,egress-only,nothing" default:"own-subnet" placeholder:"WHAT"`
+
+	MetricsAddr string        `help:"Serve Prometheus metrics on this TCP address." placeholder:"ADDR"`
+	LogFormat   string        `help:"console or json." enum:"console,json" default:"console" placeholder:"FORMAT"`
+	LogLevel    string        `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL"`
+	Resync      time.Duration `help:"How often the policy directory is read without any event." default:"30s" placeholder:"D"`
+}
+
+// Run implements the agent command.
+func (a *agentCmd) Run() error {
+	log, err := a.logger()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	err = a.run(ctx, log)
+	if ctx.Err() != nil {
+		log.Info("stopped; the flows stay in force")
+		return nil
+	}
+	return err
+}
+
+func (a *agentCmd) logger() (*zap.Logger, error) {
+	cfg := zap.NewProductionConfig()
+	cfg.Encoding = a.LogFormat
+	cfg.Sampling = nil
+	cfg.DisableCaller, cfg.DisableStacktrace = true, true
+	cfg.EncoderConfig.EncodeTime = func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
+		e.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z"))
+	}
+	cfg.EncoderConfig.EncodeDuration = zapcore.StringDurationEncoder
+	level, err := zap.ParseAtomicLevel(a.LogLevel)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Level = level
+	return cfg.Build()
+}
+
+func (a *agentCmd) content() policy.DefaultContent {
+	for _, c := range []policy.DefaultContent{policy.WholeVPC, policy.EgressOnly, policy.Nothing} {
+		if c.String() == a.DefaultGroupContent {
+			return c
+		}
+	}
+	return policy.OwnSubnet
+}
+
+func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
+	rundir := filepath.Dir(strings.TrimPrefix(a.OVSDB, "unix:"))
+	mgmt := a.OpenFlow
+	if mgmt == "" {
+		mgmt = "unix:" + filepath.Join(rundir, a.Bridge+".mgmt")
+	}
+	db, err := ovsdb.New(ovsdb.Config{Endpoint: a.OVSDB, Bridge: a.Bridge, Uplinks: a.Uplink, Logger: log.Named("ovsdb")})
+	if err != nil {
+		return err
+	}
+	watcher, err := dirwatch.New(a.PolicyDir, dirwatch.Options{Resync: a.Resync})
+	if err != nil {
+		return err
+	}
+	cfg := controller.Config{
+		Bridge: a.Bridge,
+		Ports:  db.Snapshots(), SyncPorts: db.Sync,
+		SyncFiles: watcher.Sync,
+		Prepare:   func(ctx context.Context) error { return db.Prepare(ctx, flowTables()) },
+		Dial:      dialer(mgmt),
+		Daemon:    &vswitchd{rundir: rundir, socket: a.Unixctl, bridge: a.Bridge},
+		Policy:    policy.Options{DefaultGroup: a.DefaultGroup, DefaultContent: a.content()},
+		Logger:    log,
+	}
+	if a.StateDir != "" {
+		store, err := dirwatch.OpenStore(a.StateDir)
+		if err != nil {
+			return err
+		}
+		cfg.Store = store
+	}
+	listener, err := listenUnix(a.Control)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+
+	g, ctx := errgroup.WithContext(ctx)
+	files := make(chan controller.Files)
+	cfg.Files = files
+	c := controller.New(cfg)
+	g.Go(func() error { return watcher.Run(ctx) })
+	g.Go(func() error { return db.Run(ctx) })
+	g.Go(func() error { return relay(ctx, watcher.Snapshots(), files) })
+	g.Go(func() error { return c.Run(ctx) })
+	g.Go(func() error { return c.Serve(ctx, listener) })
+	if a.MetricsAddr != "" {
+		g.Go(func() error { return serveMetrics(ctx, a.MetricsAddr, c) })
+	}
+	log.Info("agent started", zap.String("bridge", a.Bridge), zap.String("policy", a.PolicyDir), zap.String("version", version))
+	// Without a service manager this does nothing.
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+	return g.Wait()
+}
+
+// flowTables are the names and prefixes that the tables get in the switch.
+func flowTables() []ovsdb.Table {
+	var out []ovsdb.Table
+	for _, t := range flows.Tables() {
+		out = append(out, ovsdb.Table{ID: uint8(t), Name: t.String(), Prefixes: t.Prefixes()})
+	}
+	return out
+}
+
+// relay hands the directory's snapshots to the controller, the newest first.
+func relay(ctx context.Context, in <-chan dirwatch.Snapshot, out chan<- controller.Files) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case s := <-in:
+			f := controller.Files{Seq: s.Seq, Files: s.Files, Since: s.First}
+			if s.Err != nil {
+				f.Err = s.Err.Error()
+			}
+			select {
+			case out <- f:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// listenUnix listens on a socket that only the owner may use. A socket that
+// another agent left is replaced; one that answers is not.
+func listenUnix(path string) (net.Listener, error) {
+	if conn, err := net.Dial("unix", path); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("control socket %s: another agent answers there", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	old := syscall.Umask(0o177)
+	defer syscall.Umask(old)
+	return net.Listen("unix", path)
+}
+
+func serveMetrics(ctx context.Context, addr string, c *controller.Controller) error {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	server := &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	return ctx.Err()
+}

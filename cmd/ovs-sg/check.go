@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+type checkCmd struct {
+	Paths []string `arg:"" name:"path" help:"Manifest files, or directories of *.yaml and *.yml."`
+}
+
+// Run implements the check command: errors to stderr, one a line, as
+// "file:line:column: field: reason"; warnings alike, which do not make it fail.
+func (c *checkCmd) Run() error {
+	var objects []policy.Objects
+	bad := false
+	report := func(ps []policy.Problem) {
+		for _, p := range ps {
+			text := p.Error()
+			if p.Warning {
+				text += " (warning)"
+			}
+			fmt.Fprintln(os.Stderr, text)
+			bad = bad || !p.Warning
+		}
+	}
+	for _, path := range c.Paths {
+		files, err := manifests(path)
+		if err != nil {
+			return err
+		}
+		for _, name := range files {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			o, problems := policy.Decode(policy.File{Name: name, Data: data})
+			report(problems)
+			objects = append(objects, o)
+		}
+	}
+	p, problems := policy.New(objects, policy.Options{})
+	report(problems)
+	report(p.Problems())
+	if bad {
+		return errSilent
+	}
+	return nil
+}
+
+func manifests(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.IsDir() {
+		return []string{path}, err
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, e := range entries {
+		ext := filepath.Ext(e.Name())
+		if !strings.HasPrefix(e.Name(), ".") && slices.Contains([]string{".yaml", ".yml"}, ext) {
+			out = append(out, filepath.Join(path, e.Name()))
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,54 @@
+// Command ovs-sg enforces cloud security groups on the VM ports of an Open
+// vSwitch bridge.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the Makefile.
+var version = "devel"
+
+type cli struct {
+	Config kong.ConfigFlag `help:"Read flags from a YAML file: the flags' names without dashes in front, one per line." type:"existingfile" placeholder:"FILE"`
+
+	Agent   agentCmd   `cmd:"" help:"Enforce the manifests of a directory on a bridge, until SIGTERM. The flows stay."`
+	Status  statusCmd  `cmd:"" help:"Show what a running agent enforces, or wait until it enforces what is there now."`
+	Check   checkCmd   `cmd:"" help:"Validate manifests without a switch."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+type versionCmd struct{}
+
+// Run implements the version command.
+func (versionCmd) Run() error {
+	commit := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				commit = " " + s.Value
+			}
+		}
+	}
+	_, err := fmt.Printf("ovs-sg %s%s\n", version, commit)
+	return err
+}
+
+func main() {
+	ctx := kong.Parse(&cli{},
+		kong.Name("ovs-sg"),
+		kong.Description("Cloud security groups for Open vSwitch."),
+		kong.Configuration(loadConfig),
+		kong.Vars{"control": defaultControl},
+		kong.UsageOnError())
+	if err := ctx.Run(); err != nil {
+		if err != errSilent {
+			fmt.Fprintln(os.Stderr, "ovs-sg: "+err.Error())
+		}
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,342 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+// memory is what a round needs to know of the rounds before.
+type memory struct {
+	// epochs are those given out last, by ofport; generation is the highest.
+	epochs     map[uint16]uint16
+	generation uint32
+	// grants are all that may be in force: what was confirmed last, and what
+	// was sent since without an answer. Nil: unknown, after a restart.
+	grants []*flows.Grants
+	// owners and places are whose ports and addresses were, nil: unknown.
+	owners map[uint16]flows.Owner
+	places map[flows.Place]uint16
+}
+
+// apply makes the switch enforce the newest snapshots.
+func (c *Controller) apply(ctx context.Context) error {
+	fresh := c.conn == nil
+	if fresh {
+		if err := c.connect(ctx); err != nil {
+			return err
+		}
+	}
+	// First of all NORMAL must not flood to a port that is not trusted.
+	if err := c.conn.NoFlood(ctx, c.host.noFlood); err != nil {
+		return fmt.Errorf("set NO_FLOOD: %w", err)
+	}
+	if c.installed == nil {
+		var err error
+		if c.installed, err = c.conn.Dump(ctx); err != nil {
+			return fmt.Errorf("dump flows: %w", err)
+		}
+		if c.memory.owners == nil {
+			c.memory.owners, c.memory.places = flows.Owners(c.installed)
+		}
+	}
+
+	started := time.Now()
+	model := c.policy.Resolve(c.host.vifs)
+	desired, next, err := c.compile(model)
+	if err != nil {
+		return err
+	}
+	delta := flows.Diff(desired, c.installed)
+	compiled := time.Since(started)
+
+	owners, places := flows.Owners(desired)
+	flushes := c.memory.flushes(owners, places)
+	if next.wrapped {
+		flushes = append(flushes, allZones(owners)...)
+	}
+	if err := c.flush(ctx, flushes); err != nil {
+		return err
+	}
+	if !delta.Empty() {
+		c.memory.grants = append(c.memory.grants, next.grants)
+		c.memory.epochs, c.memory.generation = next.epochs, next.generation
+		if err := c.conn.Apply(ctx, delta); err != nil {
+			return fmt.Errorf("apply %d flow changes: %w", delta.Len(), err)
+		}
+	}
+	confirmed := time.Since(started)
+	if err := c.settle(ctx, fresh, !delta.Empty()); err != nil {
+		return err
+	}
+	if err := c.flush(ctx, flushes); err != nil {
+		return err
+	}
+	delta.ApplyTo(c.installed)
+	c.model = model
+	c.memory = memory{next.epochs, next.generation, []*flows.Grants{next.grants}, owners, places}
+	c.report(delta, compiled, confirmed)
+	return nil
+}
+
+// connect opens the OpenFlow connection to a bridge that is set up for us.
+func (c *Controller) connect(ctx context.Context) error {
+	if err := c.cfg.Prepare(ctx); err != nil {
+		return fmt.Errorf("prepare bridge %s: %w", c.cfg.Bridge, err)
+	}
+	conn, err := c.cfg.Dial(ctx, c.ports.Bridge.DatapathType)
+	if err != nil {
+		return err
+	}
+	c.conn, c.installed = conn, nil
+	return nil
+}
+
+// settle sees to it that the datapath, too, has forgotten what is not in force
+// any more.
+func (c *Controller) settle(ctx context.Context, fresh, changed bool) error {
+	infra := map[uint32]bool{}
+	for _, p := range c.host.infra {
+		infra[p.OFPort] = true
+	}
+	untrusted := slices.ContainsFunc(slices.Collect(maps.Keys(c.infra)), func(p uint32) bool { return !infra[p] })
+	if c.cfg.Daemon != nil {
+		// NORMAL learns from infrastructure ports alone, but it may have
+		// learned more while the bridge was not ours or a port was trusted.
+		if fresh || untrusted || !c.fdbFlushed {
+			if err := c.cfg.Daemon.FlushFDB(ctx); err != nil {
+				return err
+			}
+			c.fdbFlushed = true
+		}
+		if changed {
+			if err := c.cfg.Daemon.Settle(ctx, NeedsPurge(c.ports.Bridge.DatapathType, c.ports.OVSVersion)); err != nil {
+				return err
+			}
+		}
+	}
+	c.infra = infra
+	return nil
+}
+
+// plan is what comes with the flows of a round.
+type plan struct {
+	epochs     map[uint16]uint16
+	generation uint32
+	wrapped    bool
+	grants     *flows.Grants
+}
+
+// compile compiles a model with the epochs that its ports need.
+func (c *Controller) compile(model *policy.Model) (*flows.Set, plan, error) {
+	next := plan{grants: flows.NewGrants(model), epochs: map[uint16]uint16{}}
+	var keep map[uint16]uint16
+	if c.memory.grants != nil {
+		keep = c.memory.keep(next.grants)
+		next.generation = c.memory.generation
+	} else {
+		keep, next.generation = adopt(c.installed, model)
+	}
+	in := flows.Input{Model: model, Infra: c.host.infra}
+	next.assign(model, keep, c.memory.epochs)
+	in.Epochs = next.epochs
+	desired, err := flows.Compile(in)
+	if err != nil || c.memory.grants != nil {
+		return desired, next, err
+	}
+	// After a restart the flows in force are all that tells of members who
+	// have left since.
+	egress, ingress := flows.MembersShrank(desired, c.installed)
+	if !egress && !ingress {
+		return desired, next, nil
+	}
+	for i := range model.Endpoints {
+		e := &model.Endpoints[i]
+		if egress && flows.RefersTo(model, e, policy.Egress) || ingress && flows.RefersTo(model, e, policy.Ingress) {
+			delete(keep, e.OFPort)
+		}
+	}
+	_, generation := adopt(c.installed, model)
+	next = plan{grants: next.grants, generation: generation}
+	next.assign(model, keep, nil)
+	in.Epochs = next.epochs
+	desired, err = flows.Compile(in)
+	return desired, next, err
+}
+
+// keep returns the epochs that can stay: those of ports that may do now all
+// that they may have been allowed to do before.
+func (m *memory) keep(now *flows.Grants) map[uint16]uint16 {
+	keep := maps.Clone(m.epochs)
+	for _, old := range m.grants {
+		for port := range now.Shrank(old) {
+			delete(keep, port)
+		}
+	}
+	return keep
+}
+
+// adopt returns the epochs, among those installed, of ports whose owner and
+// rules are still the same, and the highest epoch of all.
+func adopt(installed *flows.Set, model *policy.Model) (keep map[uint16]uint16, generation uint32) {
+	epochs := flows.InstalledEpochs(installed)
+	owners, _ := flows.Owners(installed)
+	keep = map[uint16]uint16{}
+	for _, e := range epochs {
+		generation = max(generation, uint32(e.Epoch))
+	}
+	for i := range model.Endpoints {
+		e := &model.Endpoints[i]
+		was, ok := epochs[e.OFPort]
+		if ok && was.Fingerprint == flows.Fingerprint(model, e) && owners[e.OFPort] == (flows.Owner{MAC: e.MAC, Tag: e.Tag}) {
+			keep[e.OFPort] = was.Epoch
+		}
+	}
+	return keep, generation
+}
+
+// assign gives every endpoint an epoch: the one it may keep, or one that is
+// higher than all before. After the highest possible it begins anew; the
+// connections that could still carry those epochs must then be forgotten.
+func (p *plan) assign(model *policy.Model, keep, last map[uint16]uint16) {
+	p.epochs = map[uint16]uint16{}
+	fresh := false
+	for _, e := range model.Endpoints {
+		if _, ok := keep[e.OFPort]; !ok {
+			fresh = true
+		}
+	}
+	if !fresh {
+		for _, e := range model.Endpoints {
+			p.epochs[e.OFPort] = keep[e.OFPort]
+		}
+		return
+	}
+	if p.generation >= flows.MaxEpoch {
+		p.wrapped = true
+		for _, e := range model.Endpoints {
+			p.epochs[e.OFPort] = 1
+			if last[e.OFPort] == 1 {
+				p.epochs[e.OFPort] = 2
+			}
+		}
+		p.generation = 2
+		return
+	}
+	p.generation++
+	for _, e := range model.Endpoints {
+		epoch, ok := keep[e.OFPort]
+		if !ok {
+			epoch = uint16(p.generation)
+		}
+		p.epochs[e.OFPort] = epoch
+	}
+}
+
+// report says what changed.
+func (c *Controller) report(d flows.Delta, compiled, confirmed time.Duration) {
+	c.applied++
+	took := c.change.end()
+	what := c.lastWhat
+	c.lastWhat = nil
+	if d.Empty() && len(what) == 0 {
+		return
+	}
+	c.change.last = LastChange{
+		Time: time.Now(), What: what, Added: len(d.Add), Modified: len(d.Modify), Deleted: len(d.Delete),
+		Took: took, Compile: compiled, Switch: confirmed - compiled,
+	}
+	if d.Empty() {
+		c.log.Info("no flow changes", zap.Strings("change", what), zap.Duration("took", took))
+		return
+	}
+	c.log.Info("enforced",
+		zap.Strings("change", what),
+		zap.Int("added", len(d.Add)), zap.Int("modified", len(d.Modify)), zap.Int("deleted", len(d.Delete)),
+		zap.Int("flows", c.installed.Len()),
+		zap.Duration("took", took), zap.Duration("compile", compiled), zap.Duration("switch", confirmed-compiled))
+}
+
+// flushTarget is a zone whose connections are forgotten: all, or with addr
+// those of an address.
+type flushTarget struct {
+	zone uint16
+	addr flows.Place // Addr not valid: all
+}
+
+// flushes returns what must be forgotten because a port or an address passes
+// to somebody else, or to nobody.
+func (m *memory) flushes(owners map[uint16]flows.Owner, places map[flows.Place]uint16) []flushTarget {
+	var out []flushTarget
+	for _, port := range sortedKeys(m.owners, owners) {
+		if m.owners[port] != owners[port] {
+			out = append(out, flushTarget{zone: port})
+		}
+	}
+	var moved []flows.Place
+	for place, port := range m.places {
+		if now, ok := places[place]; !ok || now != port || m.owners[port] != owners[port] {
+			moved = append(moved, place)
+		}
+	}
+	for place := range places {
+		if _, ok := m.places[place]; !ok {
+			moved = append(moved, place)
+		}
+	}
+	slices.SortFunc(moved, func(a, b flows.Place) int { return a.Addr.Compare(b.Addr) })
+	for _, place := range moved {
+		out = append(out, flushTarget{flows.LocalZone(place.Tag), place})
+	}
+	return out
+}
+
+func allZones(owners map[uint16]flows.Owner) []flushTarget {
+	zones := map[uint16]bool{}
+	for port, o := range owners {
+		zones[port], zones[flows.LocalZone(o.Tag)] = true, true
+	}
+	var out []flushTarget
+	for _, zone := range slices.Sorted(maps.Keys(zones)) {
+		out = append(out, flushTarget{zone: zone})
+	}
+	return out
+}
+
+func sortedKeys[V any](ms ...map[uint16]V) []uint16 {
+	all := map[uint16]bool{}
+	for _, m := range ms {
+		for k := range m {
+			all[k] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+func (c *Controller) flush(ctx context.Context, targets []flushTarget) error {
+	for _, t := range targets {
+		var err error
+		if t.addr.Addr.IsValid() {
+			err = c.conn.FlushAddr(ctx, t.zone, t.addr.Addr)
+			// A switch that cannot do it loses nothing in exactness: the
+			// port's epoch is new, so that each connection is judged again.
+			if errors.Is(err, errors.ErrUnsupported) {
+				err = nil
+			}
+		} else {
+			err = c.conn.FlushZone(ctx, t.zone)
+		}
+		if err != nil {
+			return fmt.Errorf("flush connection tracking zone %d: %w", t.zone, err)
+		}
+	}
+	return nil
+}

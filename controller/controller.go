@@ -1,0 +1,344 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+// Switch is the bridge's OpenFlow side.
+type Switch interface {
+	// Dump returns our flows.
+	Dump(context.Context) (*flows.Set, error)
+	// Apply makes a change as one atomic bundle; after an error nothing or
+	// all of it is in force.
+	Apply(context.Context, flows.Delta) error
+	// Barrier returns when the switch has done all that was asked before.
+	Barrier(context.Context) error
+	// NoFlood sets for each ofport whether NORMAL floods to it.
+	NoFlood(ctx context.Context, ports map[uint32]bool) error
+	// FlushZone forgets the connections of a zone, FlushAddr those in it
+	// from or to an address. FlushAddr may return errors.ErrUnsupported.
+	FlushZone(ctx context.Context, zone uint16) error
+	FlushAddr(ctx context.Context, zone uint16, addr netip.Addr) error
+	// Done is closed when the connection is dead.
+	Done() <-chan struct{}
+	Close() error
+}
+
+// Daemon is what only ovs-vswitchd's control socket can do.
+type Daemon interface {
+	// FlushFDB makes NORMAL forget the MAC addresses it has learned.
+	FlushFDB(context.Context) error
+	// Settle returns when no megaflow is older than the flows in force;
+	// purge throws all megaflows away instead of revalidating them.
+	Settle(ctx context.Context, purge bool) error
+}
+
+// Files is the whole policy directory at some moment.
+type Files struct {
+	Seq   uint64
+	Files []policy.File
+	// Since is when the first event came in that led to this snapshot.
+	Since time.Time
+	// Err says that the directory cannot be read; Files are the last known.
+	Err string
+}
+
+// Store keeps the accepted versions of files across restarts.
+type Store interface {
+	Versions() []policy.Version
+	Save([]policy.Version) error
+}
+
+// Config is what a Controller works with. All but Store, Daemon and the
+// policy options must be set.
+type Config struct {
+	Bridge string
+	Files  <-chan Files
+	Ports  <-chan ovsdb.Snapshot
+	// SyncFiles and SyncPorts return the sequence number of a snapshot that
+	// holds everything that happened before the call.
+	SyncFiles, SyncPorts func(context.Context) (uint64, error)
+	// Prepare sets the bridge up before flows are installed.
+	Prepare func(context.Context) error
+	// Dial opens the OpenFlow connection, given the bridge's datapath_type.
+	Dial   func(ctx context.Context, datapathType string) (Switch, error)
+	Daemon Daemon
+	Store  Store
+	Policy policy.Options
+	Logger *zap.Logger
+	// ApplyTimeout bounds one round with the switch; a minute if zero.
+	ApplyTimeout time.Duration
+}
+
+// Controller is the loop. Use New, then Run.
+type Controller struct {
+	cfg Config
+	log *zap.Logger
+
+	requests chan request
+	statuses chan chan Status
+
+	// What follows belongs to the goroutine of Run.
+	files    *Files
+	versions []policy.Version
+	fileInfo []policy.FileStatus
+	unsaved  bool // versions are newer than the store
+	policy   *policy.Policy
+	ports    *ovsdb.Snapshot
+	host     host
+
+	conn       Switch
+	fdbFlushed bool
+	infra      map[uint32]bool
+	installed  *flows.Set // nil: unknown
+	model      *policy.Model
+	memory     memory
+
+	dirty    bool // something may have to be done
+	retry    *time.Timer
+	backoff  time.Duration
+	waiters  []request
+	done     progress // confirmed by the switch
+	lastErr  string
+	failed   int
+	applied  int
+	change   Change
+	lastWhat []string
+}
+
+// progress says which snapshots are in force.
+type progress struct{ files, ports uint64 }
+
+// request asks to be told when what happened before it is in force.
+type request struct {
+	ctx    context.Context
+	at     progress
+	result chan error
+}
+
+// New makes a controller that does nothing yet.
+func New(cfg Config) *Controller {
+	if cfg.ApplyTimeout == 0 {
+		cfg.ApplyTimeout = time.Minute
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	return &Controller{
+		cfg: cfg, log: cfg.Logger,
+		requests: make(chan request),
+		statuses: make(chan chan Status),
+		memory:   memory{epochs: map[uint16]uint16{}},
+	}
+}
+
+const (
+	firstBackoff = 20 * time.Millisecond
+	maxBackoff   = time.Second
+)
+
+// Run works until ctx ends and returns its error. The flows stay in force.
+func (c *Controller) Run(ctx context.Context) error {
+	c.retry = time.NewTimer(time.Hour)
+	c.retry.Stop()
+	if c.cfg.Store != nil {
+		c.versions = c.cfg.Store.Versions()
+	}
+	defer func() {
+		if c.conn != nil {
+			c.conn.Close()
+		}
+		for _, w := range c.waiters {
+			w.result <- errors.New("the agent is stopping")
+		}
+	}()
+	for {
+		var dead <-chan struct{}
+		if c.conn != nil {
+			dead = c.conn.Done()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case f := <-c.cfg.Files:
+			c.takeFiles(f)
+		case p := <-c.cfg.Ports:
+			c.takePorts(p)
+		case <-dead:
+			c.drop(errors.New("the OpenFlow connection ended"))
+		case <-c.retry.C:
+			c.dirty = true
+		case r := <-c.requests:
+			c.waiters = append(c.waiters, r)
+			c.answer()
+		case s := <-c.statuses:
+			s <- c.status()
+		}
+		// Take all that is there before working on it.
+		c.drain()
+		if c.dirty {
+			c.round(ctx)
+		}
+		c.save()
+	}
+}
+
+// save keeps what was accepted, after it has been enforced: the disk must not
+// hold that up.
+func (c *Controller) save() {
+	if c.cfg.Store == nil || !c.unsaved {
+		return
+	}
+	c.unsaved = false
+	if err := c.cfg.Store.Save(c.versions); err != nil {
+		c.log.Error("save accepted files", zap.Error(err))
+	}
+}
+
+func (c *Controller) drain() {
+	for {
+		select {
+		case f := <-c.cfg.Files:
+			c.takeFiles(f)
+		case p := <-c.cfg.Ports:
+			c.takePorts(p)
+		default:
+			return
+		}
+	}
+}
+
+func (c *Controller) takeFiles(f Files) {
+	if c.files == nil || f.Err != c.files.Err {
+		if f.Err != "" {
+			c.log.Error("policy directory", zap.String("error", f.Err))
+		}
+	}
+	before := c.versions
+	c.versions, c.fileInfo = policy.Accept(c.versions, f.Files)
+	c.noteFiles(before)
+	c.files, c.unsaved = &f, true
+	objects := make([]policy.Objects, len(c.versions))
+	for i, v := range c.versions {
+		objects[i] = v.Objects
+	}
+	// Accept lets no object in twice, so New finds no errors.
+	c.policy, _ = policy.New(objects, c.cfg.Policy)
+	c.change.begin(f.Since)
+	c.dirty = true
+}
+
+func (c *Controller) takePorts(p ovsdb.Snapshot) {
+	var before host
+	before, c.host = c.host, newHost(p)
+	if c.ports != nil {
+		c.notePorts(before)
+	}
+	c.ports = &p
+	c.change.begin(time.Now())
+	c.dirty = true
+}
+
+// drop gives the connection up; what is installed is unknown from here on.
+func (c *Controller) drop(err error) {
+	if c.conn != nil {
+		c.conn.Close()
+		c.conn = nil
+	}
+	c.installed, c.fdbFlushed = nil, false
+	if err != nil {
+		c.log.Warn("switch", zap.Error(err))
+		c.lastErr = err.Error()
+	}
+	c.dirty = true
+}
+
+// round brings the switch up to date, or sees to it that it is tried again.
+func (c *Controller) round(ctx context.Context) {
+	if c.files == nil || c.ports == nil {
+		c.dirty = false
+		return
+	}
+	if !c.ports.Bridge.Exists {
+		c.lastErr, c.dirty = "bridge "+c.cfg.Bridge+" does not exist", false
+		c.drop(nil)
+		c.dirty = false
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
+	defer cancel()
+	err := c.apply(ctx)
+	c.dirty = false
+	if err == nil {
+		c.backoff, c.lastErr = 0, ""
+		c.done = progress{c.files.Seq, c.ports.Seq}
+		c.answer()
+		return
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return
+	}
+	c.failed++
+	c.log.Error("apply", zap.Error(err))
+	c.drop(nil)
+	c.lastErr, c.dirty = err.Error(), false
+	c.backoff = min(max(2*c.backoff, firstBackoff), maxBackoff)
+	c.retry.Reset(c.backoff)
+}
+
+// answer tells those who wait for what is in force now.
+func (c *Controller) answer() {
+	var rest []request
+	for _, w := range c.waiters {
+		switch {
+		case w.ctx.Err() != nil:
+			w.result <- w.ctx.Err()
+		case c.conn != nil && !c.dirty && c.done.files >= w.at.files && c.done.ports >= w.at.ports:
+			err := c.conn.Barrier(w.ctx)
+			if err != nil && w.ctx.Err() == nil {
+				c.drop(err)
+				c.retry.Reset(firstBackoff)
+				rest = append(rest, w)
+				continue
+			}
+			w.result <- err
+		default:
+			rest = append(rest, w)
+		}
+	}
+	c.waiters = rest
+}
+
+// Wait returns when everything that happened in the policy directory and in
+// OVSDB before the call is in force, confirmed by a barrier.
+func (c *Controller) Wait(ctx context.Context) error {
+	var at progress
+	var err error
+	if at.files, err = c.cfg.SyncFiles(ctx); err != nil {
+		return err
+	}
+	if at.ports, err = c.cfg.SyncPorts(ctx); err != nil {
+		return err
+	}
+	r := request{ctx, at, make(chan error, 1)}
+	select {
+	case c.requests <- r:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-r.result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,262 @@
+package controller
+
+import (
+	"bytes"
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+// Status is what the agent knows of itself. Its JSON form is the output of
+// "ovs-sg status -o json".
+type Status struct {
+	State    string       `json:"state"` // "enforcing", "starting" or "out of date"
+	Reason   string       `json:"reason,omitempty"`
+	Bridge   string       `json:"bridge"`
+	OVS      string       `json:"ovsVersion,omitempty"`
+	Datapath string       `json:"datapathType,omitempty"`
+	Flows    int          `json:"flows"`
+	Rounds   int          `json:"rounds"`
+	Failures int          `json:"failures"`
+	Files    []FileStatus `json:"files"`
+	Ports    []PortStatus `json:"ports"`
+	Warnings []string     `json:"warnings"`
+	Notes    []string     `json:"notes"`
+	Last     *LastChange  `json:"lastChange,omitempty"`
+}
+
+// FileStatus is one file of the policy directory.
+type FileStatus struct {
+	Name   string   `json:"name"`
+	State  string   `json:"state"` // "accepted", "kept" (an older version is in force) or "rejected"
+	Errors []string `json:"errors,omitempty"`
+}
+
+// PortStatus is one port of the bridge.
+type PortStatus struct {
+	Name   string   `json:"name"`
+	OFPort int      `json:"ofport"`
+	Kind   string   `json:"kind"` // "vm", "infrastructure" or "unidentified"
+	State  string   `json:"state"`
+	VM     string   `json:"vm,omitempty"`
+	VLAN   uint16   `json:"vlan,omitempty"`
+	MAC    string   `json:"mac,omitempty"`
+	Addrs  []string `json:"addresses,omitempty"`
+	Groups []string `json:"groups,omitempty"`
+	Epoch  uint16   `json:"epoch,omitempty"`
+	Reason string   `json:"reason,omitempty"`
+}
+
+// LastChange is the last change of flows.
+type LastChange struct {
+	Time     time.Time     `json:"time"`
+	What     []string      `json:"what"`
+	Added    int           `json:"added"`
+	Modified int           `json:"modified"`
+	Deleted  int           `json:"deleted"`
+	Took     time.Duration `json:"tookNanoseconds"` // from the first event to the confirmation
+	Compile  time.Duration `json:"compileNanoseconds"`
+	Switch   time.Duration `json:"switchNanoseconds"`
+}
+
+// Change times the change that is being made.
+type Change struct {
+	since time.Time
+	last  LastChange
+}
+
+func (c *Change) begin(t time.Time) {
+	if t.IsZero() {
+		t = time.Now()
+	}
+	if c.since.IsZero() || t.Before(c.since) {
+		c.since = t
+	}
+}
+
+func (c *Change) end() time.Duration {
+	took := time.Since(c.since)
+	if c.since.IsZero() {
+		took = 0
+	}
+	c.since = time.Time{}
+	return took
+}
+
+// noteFiles remembers which files changed, for the log.
+func (c *Controller) noteFiles(before []policy.Version) {
+	old := map[string][]byte{}
+	for _, v := range before {
+		old[v.File.Name] = v.File.Data
+	}
+	for _, v := range c.versions {
+		data, ok := old[v.File.Name]
+		switch {
+		case !ok:
+			c.lastWhat = append(c.lastWhat, "+"+v.File.Name)
+		case !bytes.Equal(data, v.File.Data):
+			c.lastWhat = append(c.lastWhat, "~"+v.File.Name)
+		}
+		delete(old, v.File.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(old)) {
+		c.lastWhat = append(c.lastWhat, "-"+name)
+	}
+	for _, f := range c.fileInfo {
+		for _, p := range f.Errors {
+			c.log.Error("manifest refused: " + p.Error())
+		}
+	}
+}
+
+// notePorts remembers which VM ports changed, for the log.
+func (c *Controller) notePorts(before host) {
+	old := map[string]policy.VIF{}
+	for _, v := range before.vifs {
+		old[v.Name] = v
+	}
+	for _, v := range c.host.vifs {
+		was, ok := old[v.Name]
+		switch {
+		case !ok:
+			c.lastWhat = append(c.lastWhat, "plug "+v.Name)
+		case was != v:
+			c.lastWhat = append(c.lastWhat, "change "+v.Name)
+		}
+		delete(old, v.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(old)) {
+		c.lastWhat = append(c.lastWhat, "unplug "+name)
+	}
+}
+
+// Status asks the loop how things are.
+func (c *Controller) Status(ctx context.Context) (Status, error) {
+	answer := make(chan Status, 1)
+	select {
+	case c.statuses <- answer:
+		return <-answer, nil
+	case <-ctx.Done():
+		return Status{}, ctx.Err()
+	}
+}
+
+func (c *Controller) status() Status {
+	s := Status{
+		Bridge: c.cfg.Bridge, Rounds: c.applied, Failures: c.failed, Reason: c.lastErr,
+		Files: []FileStatus{}, Ports: []PortStatus{}, Warnings: []string{}, Notes: []string{},
+	}
+	switch {
+	case c.files == nil || c.ports == nil:
+		s.State = "starting"
+		var missing []string
+		if c.files == nil {
+			missing = append(missing, "the policy directory")
+		}
+		if c.ports == nil {
+			missing = append(missing, "OVSDB")
+		}
+		s.Reason = "waiting for " + strings.Join(missing, " and ")
+	case c.conn != nil && !c.dirty && c.lastErr == "":
+		s.State = "enforcing"
+	default:
+		s.State = "out of date"
+	}
+	if c.files != nil && c.files.Err != "" {
+		s.Warnings = append(s.Warnings, "policy directory: "+c.files.Err+"; what was in force stays in force")
+	}
+	for _, f := range c.fileInfo {
+		fs := FileStatus{Name: f.Name, State: f.State.String()}
+		for _, p := range f.Errors {
+			fs.Errors = append(fs.Errors, p.Error())
+		}
+		s.Files = append(s.Files, fs)
+	}
+	if c.installed != nil {
+		s.Flows = c.installed.Len()
+	}
+	if c.policy != nil {
+		for _, p := range c.policy.Problems() {
+			s.Warnings = append(s.Warnings, p.Error())
+		}
+	}
+	if c.model != nil {
+		for _, p := range c.model.Problems {
+			s.Warnings = append(s.Warnings, p.Error())
+		}
+	}
+	if c.ports != nil {
+		s.OVS, s.Datapath = c.ports.OVSVersion, c.ports.Bridge.DatapathType
+		s.Ports = c.portStatus()
+		if NeedsPurge(s.Datapath, s.OVS) {
+			s.Notes = append(s.Notes, purgeNote)
+		}
+	}
+	if !c.change.last.Time.IsZero() {
+		last := c.change.last
+		s.Last = &last
+	}
+	return s
+}
+
+const purgeNote = "the userspace datapath before Open vSwitch 3.1.3 mixes up megaflows after a change of flows: all megaflows are purged after each change"
+
+func (c *Controller) portStatus() []PortStatus {
+	endpoints := map[string]*policy.Endpoint{}
+	if c.model != nil {
+		for i := range c.model.Endpoints {
+			endpoints[c.model.Endpoints[i].VIF] = &c.model.Endpoints[i]
+		}
+	}
+	out := []PortStatus{}
+	for _, p := range c.ports.Ports {
+		ps := PortStatus{Name: p.Name, OFPort: p.OFPort, Kind: p.Kind.String(), VLAN: p.Tag, Reason: p.Reason}
+		why, left := c.host.unusable[p.Name]
+		e := endpoints[p.Name]
+		switch {
+		case left && p.Kind == ovsdb.Unidentified:
+			ps.State, ps.Reason = "blocked", why
+		case left:
+			ps.State, ps.Reason = "error", why
+		case p.Kind == ovsdb.Infrastructure:
+			ps.State = "trusted"
+		case e == nil:
+			ps.State = "pending"
+		default:
+			describe(&ps, e)
+			ps.Epoch = c.memory.epochs[e.OFPort]
+		}
+		out = append(out, ps)
+	}
+	return out
+}
+
+// describe fills in what is known of a VM port.
+func describe(ps *PortStatus, e *policy.Endpoint) {
+	ps.State, ps.Reason, ps.Groups = "enforced", "", e.Groups
+	if !e.MAC.IsZero() {
+		ps.MAC = e.MAC.String()
+	}
+	for _, a := range e.Addrs {
+		ps.Addrs = append(ps.Addrs, a.String())
+	}
+	if !e.VM.IsZero() {
+		ps.VM = e.VM.String()
+	}
+	switch {
+	case !e.Known:
+		ps.State, ps.Reason = "blocked", "no VirtualMachine manifest describes this interface"
+	case e.MAC.IsZero():
+		ps.State, ps.Reason = "blocked", "no MAC address: neither macAddress nor external_ids:attached-mac, or another port has it"
+	case len(e.Addrs) == 0:
+		ps.Reason = "no IP address: only DHCP passes"
+	case len(e.Groups) == 0:
+		ps.Reason = "none of its " + strconv.Quote("securityGroups") + " exists: nothing is allowed"
+	}
+}
