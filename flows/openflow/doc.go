@@ -23,6 +23,7 @@
 //     with the same match stays.
 //   - NO_FLOOD exists in OpenFlow 1.0 only. A 1.4 session neither shows nor
 //     changes it and says nothing about it, so a second session is opened.
+//     It declines packets that miss a table, which a session of 1.0 gets.
 //   - A management connection gets no asynchronous messages unless it sets a
 //     miss_send_len.
 package openflow

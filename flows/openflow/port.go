@@ -88,11 +88,28 @@ func (c *Conn) session10(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := declineMisses(ctx, s); err != nil {
+		s.close()
+		return nil, err
+	}
 	if c.old != nil {
 		c.old.close()
 	}
 	c.old = s
 	return s, nil
+}
+
+// declineMisses gives a session a controller id of its own. While a session
+// older than OpenFlow 1.3 has the default one, Open vSwitch takes it for a
+// controller that wants to see every packet that misses a table, and sends
+// those packets to the slow path instead of dropping them.
+func declineMisses(ctx context.Context, s *session) error {
+	const controllerID = 0x5e6
+	req, err := encode(openflow13.NewSetControllerID(controllerID))
+	if err != nil {
+		return err
+	}
+	return s.do(ctx, req)
 }
 
 // configs10 are the ofp_port_config of OpenFlow 1.0, by port number.

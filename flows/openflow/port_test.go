@@ -75,6 +75,19 @@ func TestSetNoFlood(t *testing.T) {
 	}
 }
 
+// The session of OpenFlow 1.0 must not make a controller of us.
+func TestMissesAreDropped(t *testing.T) {
+	o, c := dummy(t)
+	if _, err := o.Vsctl("add-port", "br0", "p1"); err != nil {
+		t.Fatal(err)
+	}
+	portNamed(t, c, "p1")
+	text, err := o.Appctl("ofproto/trace", "br0", "in_port=1")
+	if err != nil || c.old == nil || strings.Contains(text, "CONTROLLER") || !strings.Contains(text, "Datapath actions: drop") {
+		t.Errorf("a packet that misses: %s, %v", text, err)
+	}
+}
+
 func TestPortStatusWakes(t *testing.T) {
 	o, c := dummy(t)
 	if _, err := o.Vsctl("add-port", "br0", "p1"); err != nil {
