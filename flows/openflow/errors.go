@@ -18,7 +18,8 @@ var (
 	// are all as before or all as asked; only a Dump can tell which.
 	ErrUncertain = errors.New("outcome of the commit is not known")
 	// ErrUnsupported: this version of Open vSwitch cannot do it, or not safely.
-	ErrUnsupported = errors.New("not supported by this version of Open vSwitch")
+	// It is an errors.ErrUnsupported.
+	ErrUnsupported = fmt.Errorf("%w for this version of Open vSwitch", errors.ErrUnsupported)
 )
 
 // VersionError says that the bridge does not speak a version of OpenFlow: its
