@@ -89,6 +89,7 @@ type Controller struct {
 
 	// What follows belongs to the goroutine of Run.
 	files    *Files
+	decoded  policy.DecodeCache
 	versions []policy.Version
 	fileInfo []policy.FileStatus
 	unsaved  bool // versions are newer than the store
@@ -224,7 +225,7 @@ func (c *Controller) takeFiles(f Files) {
 		}
 	}
 	before := c.versions
-	c.versions, c.fileInfo = policy.Accept(c.versions, f.Files)
+	c.versions, c.fileInfo = c.decoded.Accept(c.versions, f.Files)
 	c.noteFiles(before)
 	c.files, c.unsaved = &f, true
 	objects := make([]policy.Objects, len(c.versions))

@@ -80,16 +80,11 @@ func (a *agentCmd) logger() (*zap.Logger, error) {
 	return cfg.Build()
 }
 
-func (a *agentCmd) content() policy.DefaultContent {
-	for _, c := range []policy.DefaultContent{policy.WholeVPC, policy.EgressOnly, policy.Nothing} {
-		if c.String() == a.DefaultGroupContent {
-			return c
-		}
-	}
-	return policy.OwnSubnet
-}
-
 func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
+	content, err := policy.ParseDefaultContent(a.DefaultGroupContent)
+	if err != nil {
+		return err
+	}
 	rundir := filepath.Dir(strings.TrimPrefix(a.OVSDB, "unix:"))
 	mgmt := a.OpenFlow
 	if mgmt == "" {
@@ -110,7 +105,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		Prepare:   func(ctx context.Context) error { return db.Prepare(ctx, flowTables()) },
 		Dial:      dialer(mgmt),
 		Daemon:    &vswitchd{rundir: rundir, socket: a.Unixctl, bridge: a.Bridge},
-		Policy:    policy.Options{DefaultGroup: a.DefaultGroup, DefaultContent: a.content()},
+		Policy:    policy.Options{DefaultGroup: a.DefaultGroup, DefaultContent: content},
 		Logger:    log,
 	}
 	if a.StateDir != "" {
