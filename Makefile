@@ -1,0 +1,98 @@
+# "make" alone lists what there is.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# Debian keeps the daemons, and some tarballs of Go the tools, elsewhere.
+export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+
+GO       ?= go
+VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo devel)
+DATAPATH ?= netdev
+SOAK     ?= 10m
+BENCH    ?= .
+TIMEOUT  ?= 8m
+
+# Packages with tests that need neither Open vSwitch nor root; flows leaves
+# those that do out with -short.
+FAST = ./policy/... ./flows
+# Packages with tests against a private Open vSwitch.
+OVS  = ./ovsdb/... ./flows/... ./controller/...
+# Packages with tests that send packets; they need root.
+TRAFFIC = ./cmd/... ./testbed/...
+
+.PHONY: help demo build test test-fast test-ovs test-traffic bench soak lint golden cover provision tools clean
+
+help: ## List the targets.
+	@echo 'make demo    see it work, in ten seconds       make test    try everything'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: provision build ## Show it at work; KEEP=1: stay up to play with; DATAPATH=system: the kernel datapath.
+	@$(GO) build -o bin/demo ./testbed/demo
+	@bin/demo --datapath $(DATAPATH) $(if $(filter-out 0,$(KEEP)),--keep)
+
+build: tools ## Build bin/ovs-sg.
+	@$(GO) build -ldflags '-X main.version=$(VERSION)' -o bin/ovs-sg ./cmd/ovs-sg
+
+test: provision build ## Run every test, with the race detector. Needs root.
+	$(GO) vet ./...
+	REQUIRE_OVS=1 $(GO) test -race -timeout $(TIMEOUT) ./...
+
+test-fast: tools ## Run the tests that need neither Open vSwitch nor root.
+	$(GO) test -short $(FAST)
+
+test-ovs: provision ## Run the tests against a private Open vSwitch without packets.
+	REQUIRE_OVS=1 $(GO) test -timeout $(TIMEOUT) $(OVS)
+
+test-traffic: provision ## Run the tests that send packets between namespaces. Needs root.
+	REQUIRE_OVS=1 $(GO) test -timeout $(TIMEOUT) $(TRAFFIC)
+
+bench: provision ## Run the benchmarks; BENCH=expression chooses.
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+soak: provision ## Repeat the tests that send packets for SOAK=10m, until one fails.
+	@end=$$((SECONDS + $$(sed -E 's/^([0-9]+)h$$/\1*3600/; s/^([0-9]+)m$$/\1*60/; s/^([0-9]+)s$$/\1/' <<<'$(SOAK)'))); n=0; \
+	while ((SECONDS < end)); do \
+		n=$$((n + 1)); echo "round $$n"; \
+		REQUIRE_OVS=1 $(GO) test -count=1 -timeout $(TIMEOUT) $(TRAFFIC); \
+	done
+
+lint: tools ## Run go vet, gofmt and, if it is installed, golangci-lint.
+	$(GO) vet ./...
+	@bad="$$(gofmt -l $$(git ls-files '*.go'))"; if [[ -n $$bad ]]; then echo "gofmt -w: $$bad" >&2; exit 1; fi
+	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo 'golangci-lint is not installed: skipped'; fi
+
+golden: provision ## Rewrite the golden flows; read the diff as an operator would.
+	$(GO) test ./flows -update
+	@git --no-pager diff --stat -- flows/testdata
+
+cover: provision ## Show what the tests leave out; bin/cover.html has the lines.
+	@mkdir -p bin
+	REQUIRE_OVS=1 $(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=bin/cover.out ./...
+	@$(GO) tool cover -html=bin/cover.out -o bin/cover.html
+	@$(GO) tool cover -func=bin/cover.out | tail -1
+
+# Open vSwitch and iproute2 by the script; a C compiler for the race detector.
+provision: tools ## Install what is missing on Debian: Open vSwitch, iproute2, gcc. Needs root to install.
+	@testbed/provision.sh
+	@if ! echo 'int main(void) { return 0; }' | $$($(GO) env CC) -x c -o /dev/null - 2>/dev/null; then \
+		if [[ $$(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then \
+			echo 'missing: a C compiler, which go test -race needs (gcc and libc6-dev; as root: make provision)' >&2; exit 1; \
+		fi; \
+		echo 'provision: installing gcc libc6-dev'; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		install() { apt-get -o DPkg::Lock::Timeout=300 -y --no-install-recommends install gcc libc6-dev; }; \
+		install || { apt-get -o DPkg::Lock::Timeout=300 update; install; }; \
+	fi
+
+# What cannot be installed from here.
+tools:
+	@for tool in $(GO) git; do \
+		command -v $$tool >/dev/null || { echo "missing: $$tool" >&2; exit 1; }; \
+	done
+
+clean: ## Remove what was built.
+	rm -rf bin
