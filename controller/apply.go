@@ -145,7 +145,7 @@ func (c *Controller) compile(model *policy.Model) (*flows.Set, plan, error) {
 	} else {
 		keep, next.generation = adopt(c.installed, model)
 	}
-	in := flows.Input{Model: model, Infra: c.host.infra}
+	in := flows.Input{Model: model, Infra: c.host.infra, Userspace: userspace(c.ports.Bridge.DatapathType)}
 	next.assign(model, keep, c.memory.epochs)
 	in.Epochs = next.epochs
 	desired, err := flows.Compile(in)

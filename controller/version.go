@@ -10,11 +10,11 @@ import (
 // datapath before Open vSwitch 3.1.3 ("dpif-netdev: Fix
 // dpif_netdev_flow_put").
 func NeedsPurge(datapathType, ovsVersion string) bool {
-	if datapathType != "netdev" && datapathType != "dummy" {
-		return false
-	}
-	return compareVersions(ovsVersion, 3, 1, 3) < 0
+	return userspace(datapathType) && compareVersions(ovsVersion, 3, 1, 3) < 0
 }
+
+// userspace says whether the datapath is Open vSwitch's own.
+func userspace(datapathType string) bool { return datapathType == "netdev" || datapathType == "dummy" }
 
 func compareVersions(v string, major, minor, patch int) int {
 	var a, b, c int

@@ -217,6 +217,9 @@ func Track(zone Bits, table uint8) Action { return ct(0, zone, table) }
 // the connection's entry.
 func Commit(zone Bits, exec ...Action) Action { return ct(1, zone, 0xff, exec...) }
 
+// CommitTrack is Commit, and the packet, tracked anew, goes on in a table.
+func CommitTrack(zone Bits, table uint8, exec ...Action) Action { return ct(1, zone, table, exec...) }
+
 func ct(flags uint16, zone Bits, table uint8, exec ...Action) Action {
 	b := binary.BigEndian.AppendUint16(nil, flags)
 	b = binary.BigEndian.AppendUint32(b, fields[zone.Field].header)

@@ -15,6 +15,10 @@ type Input struct {
 	// Epochs holds, for the ofport of each endpoint, the epoch of its rules,
 	// 1 to 65535; 1 if absent. See Epochs.
 	Epochs map[uint16]uint16
+	// Userspace says that the datapath is Open vSwitch's own (datapath_type
+	// netdev) and not the kernel's. It hands out fragments of other packets
+	// with any that is committed, see frameFragments.
+	Userspace bool
 }
 
 // InfraPort is a port whose traffic is trusted: the bridge's own, an uplink,

@@ -28,6 +28,7 @@ const (
 	FieldIPDst
 	FieldIPv6Src
 	FieldIPv6Dst
+	FieldIPFrag
 	FieldIPProto
 	FieldTCPSrc
 	FieldTCPDst
@@ -126,6 +127,7 @@ func init() {
 	set(FieldARPSPA, classOXM, 22, 4, "arp_spa", "", 44, formatAddr)
 	set(FieldARPTPA, classOXM, 23, 4, "arp_tpa", "", 45, formatAddr)
 	set(FieldIPProto, classOXM, 10, 1, "nw_proto", "", 46, formatDec)
+	set(FieldIPFrag, classNXM1, 26, 1, "nw_frag", "", 47, formatFrag)
 	set(FieldARPOp, classOXM, 21, 2, "arp_op", "", 46, formatDec)
 	set(FieldARPSHA, classOXM, 24, 6, "arp_sha", "", 47, formatMAC)
 	set(FieldTCPSrc, classOXM, 13, 2, "tp_src", "", 50, formatPort)
@@ -211,6 +213,26 @@ func formatVLAN(_ string, v, m []byte) string {
 		return fmt.Sprintf("vlan_tci=0x%04x/0x1fff", vid)
 	}
 	return fmt.Sprintf("vlan_tci=0x%04x/0x%04x", vid, be(m))
+}
+
+// The bits of nw_frag (ovs-fields(7)).
+const (
+	fragAny   = 1
+	fragLater = 2
+)
+
+// formatFrag prints the words of ovs-fields(7) for nw_frag.
+func formatFrag(name string, v, m []byte) string {
+	if m == nil {
+		m = []byte{fragAny | fragLater}
+	}
+	word, ok := map[[2]byte]string{
+		{0, 3}: "no", {1, 1}: "yes", {1, 3}: "first", {3, 3}: "later", {0, 2}: "not_later",
+	}[[2]byte{v[0], m[0]}]
+	if !ok {
+		return formatHex(name, v, m)
+	}
+	return name + "=" + word
 }
 
 func formatMAC(name string, v, m []byte) string {

@@ -184,12 +184,39 @@ func (c *compiler) frameJudge() {
 	// ICMP error) is none; what came by multicast from outside has no zone.
 	c.frame(TableCommit, 120, NewMatch(RegIs(RegFlood, floodCopy)), int(TableDeliver))
 	c.frame(TableCommit, 120, NewMatch(RegIs(RegZone, zoneFlood)), int(TableDeliver))
-	mark := Move(Whole(RegVerdict), Whole(FieldCTMark))
+	mark, zone := Move(Whole(RegVerdict), Whole(FieldCTMark)), Low(RegZone, 16)
 	for _, family := range families {
-		c.frame(TableCommit, 100, NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1)),
-			int(TableDeliver), Commit(Low(RegZone, 16), mark))
+		match := NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1))
+		if c.in.Userspace {
+			c.frame(TableCommit, 100, match, drop, CommitTrack(zone, uint8(TableDeliver), mark))
+		} else {
+			c.frame(TableCommit, 100, match, int(TableDeliver), Commit(zone, mark))
+		}
 	}
 	c.frame(TableCommit, 0, Match{}, int(TableDeliver))
+	if c.in.Userspace {
+		c.frameFragments()
+	}
+}
+
+// frameFragments adds what the userspace datapath needs for fragments. The
+// kernel's puts datagrams together before anything looks at them.
+//
+// It holds fragments back in each ct() until their datagram is complete, and
+// lets go of those that wait in vain, marked invalid, together with whatever
+// packet comes next. So what was committed is looked at once more.
+//
+// Before Open vSwitch 3.1.7 it does not show the connection's ports with a
+// later fragment. So a later fragment that no rule allows goes on to the
+// commit all the same: there it is held back until the first fragment comes,
+// which it does only if the rules allow the connection.
+func (c *compiler) frameFragments() {
+	c.deny(TableDeliver, 200, NewMatch(CT(CTTrk|CTInv, 0)), CauseInvalid)
+	for _, s := range sides {
+		for _, family := range families {
+			c.frame(s.rules(), 10, NewMatch(family, LaterFragment(), RegIs(RegFlood, floodNone)), int(s.allowed()))
+		}
+	}
 }
 
 func (c *compiler) frameDeliver() {

@@ -111,7 +111,7 @@ func glob(t testing.TB, pattern string) []string {
 }
 
 func input(t testing.TB, p *policy.Policy, ports []portLine) flows.Input {
-	in := flows.Input{Epochs: map[uint16]uint16{}}
+	in := flows.Input{Epochs: map[uint16]uint16{}, Userspace: true}
 	var vifs []policy.VIF
 	for _, l := range ports {
 		if l.Infra {

@@ -157,6 +157,11 @@ func Port(f Field, value, mask uint16) Term {
 // Byte matches one of the fields of one byte.
 func Byte(f Field, v uint8) Term { return Term{field: f, value: []byte{v}} }
 
+// LaterFragment matches every fragment of a packet but the first.
+func LaterFragment() Term {
+	return Term{FieldIPFrag, []byte{fragAny | fragLater}, []byte{fragAny | fragLater}}
+}
+
 // ARPOp matches the operation of ARP and RARP.
 func ARPOp(op uint16) Term { return term16(FieldARPOp, op) }
 

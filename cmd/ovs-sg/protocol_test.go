@@ -119,25 +119,54 @@ func TestProtocolsWithoutPorts(t *testing.T) {
 	}
 }
 
-// The later fragments of a datagram have no ports; they are judged by the
-// connection.
+// The later fragments of a datagram have no ports; they are judged with the
+// first.
 func TestFragments(t *testing.T) {
 	h := protocolHost(t)
-	b := h.vms["b"]
-	if err := b.ServeUDP(7000, 7001); err != nil {
+	a, b := h.vms["a"], h.vms["b"]
+	if err := b.ServeUDP(7000); err != nil {
 		t.Fatal(err)
 	}
 	h.rules("{direction: Egress}", "{direction: Ingress, protocol: UDP, port: 7000}")
 	h.wait()
-	for _, addr := range []netip.Addr{b.Addr4(), b.Addr6()} {
-		// The probe sends again: this datapath loses the first fragmented
-		// datagram of a connection.
-		p := testbed.Probe{Proto: "udp", From: h.vms["a"], To: netip.AddrPortFrom(addr, 7000), Size: 3000, Want: true}
-		if r := p.Run(context.Background()); !r.OK() {
-			t.Error(r)
+	for i, addr := range []netip.Addr{b.Addr4(), b.Addr6()} {
+		p := a.To(b, addr)
+		fragments := func(port uint16) [][]byte {
+			id := port + uint16(i)
+			return p.Fragments(testbed.ProtoUDP, id, p.UDPSegment(40000+id, port, make([]byte, 3000)), 1400)
 		}
-		p.To, p.Want = netip.AddrPortFrom(addr, 7001), false
-		if r := p.Run(context.Background()); !r.OK() {
+		isFragment := func(f []byte) bool {
+			return ipProto(testbed.ProtoUDP, p.Src)(f) || ipProto(44, p.Src)(f)
+		}
+		all := func(frames [][]byte, want int) {
+			t.Helper()
+			c, err := b.Capture(isFragment)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if err := a.Send(frames...); err != nil {
+				t.Fatal(err)
+			}
+			if want == 0 {
+				if c.Got(testbed.DeniedTimeout) {
+					t.Errorf("fragment of a denied datagram came: %x", c.Frames()[0])
+				}
+				return
+			}
+			if err := testbed.Poll(within(t, 5*time.Second), time.Millisecond, func() (bool, error) { return len(c.Frames()) >= want, nil }); err != nil {
+				t.Errorf("%d fragments of %d came", len(c.Frames()), want)
+			}
+		}
+		allowed := fragments(7000)
+		all(allowed, len(allowed)) // the first datagram of a connection
+		all(fragments(7001), 0)
+		all(fragments(7002)[1:], 0) // without the first
+		all(fragments(7000)[:1], 0) // without the others
+		all(allowed, len(allowed))
+
+		probe := testbed.Probe{Proto: "udp", From: a, To: netip.AddrPortFrom(addr, 7000), Size: 3000, Want: true}
+		if r := probe.Run(context.Background()); !r.OK() {
 			t.Error(r)
 		}
 	}
