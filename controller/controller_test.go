@@ -1,0 +1,339 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/testbed"
+)
+
+// manifests writes VMs "name addr groups…" and groups "name: rule; rule".
+func manifests(vms []string, groups map[string][]string) string {
+	var out []string
+	for _, line := range vms {
+		f := strings.Fields(line)
+		member := ""
+		for _, g := range f[2:] {
+			member += "{name: " + g + "}, "
+		}
+		out = append(out, fmt.Sprintf(`apiVersion: compute.evroclabs.net/v1alpha1
+kind: VirtualMachine
+metadata: {name: %s}
+spec: {networking: {interfaces: [{ipAddresses: [%s]}], securityGroups: {securityGroupMemberships: [%s]}}}
+`, f[0], f[1], member))
+	}
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		out = append(out, fmt.Sprintf(`apiVersion: networking.evroclabs.net/v1alpha1
+kind: SecurityGroup
+metadata: {name: %s}
+spec: {rules: [%s]}
+`, name, strings.Join(groups[name], ", ")))
+	}
+	return strings.Join(out, "---\n")
+}
+
+const (
+	fromB  = "{direction: Ingress, protocol: TCP, port: 80, remote: {securityGroupRef: {name: b}}}"
+	ssh    = "{direction: Ingress, protocol: TCP, port: 22}"
+	egress = "{direction: Egress}"
+)
+
+var twoPorts = []ovsdb.Port{uplinkPort, vmPort("tap2", 2, "one"), vmPort("tap3", 3, "two")}
+
+func twoVMs(members []string, a ...string) string {
+	return manifests(append([]string{"one 10.0.0.1 a", "two 10.0.0.2 b"}, members...), map[string][]string{"a": a, "b": {egress}})
+}
+
+// Nothing is written before both the directory and the bridge are known.
+func TestNothingBeforeBothInputs(t *testing.T) {
+	r := newRig(t, newFakeSwitch())
+	r.sendFiles(twoVMs(nil, ssh))
+	if s, err := r.c.Status(context.Background()); err != nil || s.State != "starting" || !strings.Contains(s.Reason, "OVSDB") {
+		t.Errorf("status %q %q, %v", s.State, s.Reason, err)
+	}
+	if _, _, calls := r.noted(); len(calls) > 0 {
+		t.Errorf("the switch was asked for %v", calls)
+	}
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	_, _, calls := r.noted()
+	if i, j := slices.Index(calls, "no-flood"), slices.Index(calls, "apply"); i < 0 || j < i {
+		t.Errorf("NO_FLOOD does not come before the flows: %v", calls)
+	}
+	if want := map[uint32]bool{1: false, 2: true, 3: true}; !maps.Equal(r.sw.noFlood, want) {
+		t.Errorf("NO_FLOOD %v, want %v", r.sw.noFlood, want)
+	}
+}
+
+// The epoch of a port is raised when what it is allowed shrinks, and only then.
+func TestEpochs(t *testing.T) {
+	steps := []struct {
+		name   string
+		state  state
+		raised []uint16
+	}{
+		{"start", state{twoVMs(nil, fromB, ssh), twoPorts}, []uint16{2, 3}},
+		{"the same", state{twoVMs(nil, fromB, ssh), twoPorts}, nil},
+		{"a rule more", state{twoVMs(nil, fromB, ssh, egress), twoPorts}, nil},
+		{"a rule less", state{twoVMs(nil, fromB, ssh), twoPorts}, []uint16{2}},
+		{"a member more", state{twoVMs([]string{"far 10.0.0.9 b"}, fromB, ssh), twoPorts}, nil},
+		{"a member less", state{twoVMs(nil, fromB, ssh), twoPorts}, []uint16{2}},
+		{"the remote group's rules", state{manifests([]string{"one 10.0.0.1 a", "two 10.0.0.2 b"},
+			map[string][]string{"a": {fromB, ssh}, "b": {}}), twoPorts}, []uint16{3}},
+		{"and back", state{twoVMs(nil, fromB, ssh), twoPorts}, nil},
+		{"another port", state{twoVMs(nil, fromB, ssh), append(slices.Clone(twoPorts), vmPort("tap4", 4, "three"))}, []uint16{4}},
+		{"rules in another order", state{twoVMs(nil, ssh, fromB), append(slices.Clone(twoPorts), vmPort("tap4", 4, "three"))}, nil},
+	}
+	r := newRig(t, newFakeSwitch())
+	last := map[uint16]uint16{}
+	high := uint16(0)
+	for _, s := range steps {
+		r.set(s.state)
+		now := r.epochs()
+		var raised []uint16
+		for port, e := range now {
+			if e != last[port] {
+				raised = append(raised, port)
+				if e <= high {
+					t.Errorf("%s: epoch %d of port %d is not above %d", s.name, e, port, high)
+				}
+			}
+		}
+		for _, e := range now {
+			high = max(high, e)
+		}
+		slices.Sort(raised)
+		if !slices.Equal(raised, s.raised) {
+			t.Errorf("%s: raised %v, want %v", s.name, raised, s.raised)
+		}
+		last = now
+	}
+}
+
+// A new controller adopts what is installed: the same policy changes nothing,
+// another one raises the epochs of those it takes something from.
+func TestRestart(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		next   state
+		same   bool
+		raised []uint16
+	}{
+		{"the same", state{twoVMs([]string{"far 10.0.0.9 b"}, fromB, ssh), twoPorts}, true, nil},
+		{"a rule less", state{twoVMs([]string{"far 10.0.0.9 b"}, fromB), twoPorts}, false, []uint16{2}},
+		{"a member less", state{twoVMs(nil, fromB, ssh), twoPorts}, false, []uint16{2}},
+		{"a member more", state{twoVMs([]string{"far 10.0.0.9 b", "off 10.0.0.8 b"}, fromB, ssh), twoPorts}, false, nil},
+		{"another VM at the port", state{twoVMs([]string{"far 10.0.0.9 b", "new 10.0.0.7 a"}, fromB, ssh),
+			[]ovsdb.Port{uplinkPort, vmPort("tap2", 2, "new"), vmPort("tap3", 3, "two")}}, false, []uint16{2}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, newFakeSwitch())
+			r.set(state{twoVMs([]string{"far 10.0.0.9 b"}, fromB, ssh), twoPorts})
+			before, epochs := r.installed(), r.epochs()
+			r.stop()
+			r.forget()
+			r.start()
+			r.set(c.next)
+			bundles, flushed, _ := r.noted()
+			if same := r.installed() == before && len(bundles) == 0 && len(flushed) == 0; same != c.same {
+				t.Errorf("%d bundles, flushes %v: same is %v, want %v", len(bundles), flushed, same, c.same)
+			}
+			var raised []uint16
+			for port, e := range r.epochs() {
+				if e != epochs[port] {
+					raised = append(raised, port)
+				}
+			}
+			slices.Sort(raised)
+			if !slices.Equal(raised, c.raised) {
+				t.Errorf("raised %v, want %v", raised, c.raised)
+			}
+		})
+	}
+}
+
+// Whatever happened to a bundle, the next round takes care of both
+// possibilities: that it is in force and that it is not.
+func TestUnknownOutcome(t *testing.T) {
+	for _, made := range []bool{true, false} {
+		t.Run(fmt.Sprintf("made=%v", made), func(t *testing.T) {
+			r := newRig(t, newFakeSwitch())
+			narrow, wide := state{twoVMs(nil, ssh), twoPorts}, state{twoVMs(nil, ssh, fromB), twoPorts}
+			r.set(narrow)
+			before := r.epochs()
+
+			// The wider policy is sent, the answer is lost, the policy is narrow
+			// again: what was allowed in between must be judged again.
+			failed := make(chan struct{}, 100)
+			r.sw.mu.Lock()
+			r.sw.fail = func(flows.Delta) (error, bool) {
+				failed <- struct{}{}
+				return errors.New("connection reset"), made
+			}
+			r.sw.mu.Unlock()
+			r.sendFiles(wide.policy)
+			<-failed
+			r.sendFiles(narrow.policy)
+			r.sw.mu.Lock()
+			r.sw.fail = nil
+			r.sw.mu.Unlock()
+			r.set(narrow)
+			if after := r.epochs(); after[2] <= before[2] {
+				t.Errorf("epoch %d after a wider policy that may have been in force, %d before", after[2], before[2])
+			}
+		})
+	}
+}
+
+// A port or an address that passes to somebody else leaves its connections
+// behind; a change of rules does not.
+func TestFlush(t *testing.T) {
+	r := newRig(t, newFakeSwitch())
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	check := func(name string, s state, want ...string) {
+		t.Helper()
+		r.forget()
+		r.set(s)
+		_, flushed, _ := r.noted()
+		slices.Sort(flushed)
+		flushed = slices.Compact(flushed)
+		if !slices.Equal(flushed, want) {
+			t.Errorf("%s: flushed %q, want %q", name, flushed, want)
+		}
+	}
+	check("rules", state{twoVMs(nil), twoPorts})
+	check("unplug", state{twoVMs(nil), twoPorts[:2]}, "3", "32768 10.0.0.2")
+	check("plug", state{twoVMs(nil), twoPorts}, "3", "32768 10.0.0.2")
+	check("renumber", state{twoVMs(nil), []ovsdb.Port{uplinkPort, twoPorts[1], vmPort("tap3", 7, "two")}}, "3", "32768 10.0.0.2", "7")
+}
+
+// A dead connection is dialled again and what is installed is read back.
+func TestReconnect(t *testing.T) {
+	r := newRig(t, newFakeSwitch())
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	want := r.installed()
+	for _, lose := range []bool{false, true} {
+		r.forget()
+		r.sw.mu.Lock()
+		if lose { // a switch that restarted has no flows
+			r.sw.flows = &flows.Set{}
+		}
+		r.sw.mu.Unlock()
+		r.sw.hangUp()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		err := testbed.Poll(ctx, time.Millisecond, func() (bool, error) {
+			_, _, calls := r.noted()
+			return slices.Contains(calls, "dump"), nil
+		})
+		cancel()
+		if err != nil {
+			t.Fatal("no new connection")
+		}
+		r.wait()
+		if got := r.installed(); got != want {
+			t.Errorf("after a reconnect the flows differ (lost: %v)", lose)
+		}
+		if bundles, flushed, _ := r.noted(); (len(bundles) == 1) != lose || len(flushed) > 0 {
+			t.Errorf("%d bundles, flushes %v (lost: %v)", len(bundles), flushed, lose)
+		}
+	}
+}
+
+// Whatever order a policy is reached in, the flows are those of a fresh
+// compile with the same epochs.
+func TestAnyPathSameFlows(t *testing.T) {
+	states := []state{
+		{twoVMs(nil, ssh), twoPorts},
+		{twoVMs([]string{"far 10.0.0.9 b"}, fromB, ssh), twoPorts[:2]},
+		{twoVMs([]string{"far 10.0.0.9 b"}, fromB), twoPorts},
+		{"", twoPorts},
+		{twoVMs(nil, egress, ssh), nil},
+		{twoVMs(nil, egress, ssh), twoPorts},
+	}
+	r := newRig(t, newFakeSwitch())
+	for _, order := range [][]int{{0, 1, 2, 3, 4, 5}, {5, 4, 3, 2, 1, 0}, {0, 2, 4, 1, 3, 5}, {3, 3, 0, 0, 5, 2}} {
+		for _, i := range order {
+			r.set(states[i])
+			h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: states[i].ports})
+			objects, problems := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(states[i].policy)})
+			if len(problems) > 0 {
+				t.Fatal(problems)
+			}
+			p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
+			want, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Epochs: r.epochs()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := r.installed(); got != want.String() {
+				t.Fatalf("state %d differs from a fresh compile", i)
+			}
+		}
+	}
+}
+
+// A file that is refused keeps its last accepted version in force.
+func TestRefusedFileIsKept(t *testing.T) {
+	r := newRig(t, newFakeSwitch())
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	before := r.installed()
+	r.set(state{twoVMs(nil, "{direction: Sideways}"), twoPorts})
+	if r.installed() != before {
+		t.Error("a refused file changed the flows")
+	}
+	s, err := r.c.Status(context.Background())
+	if err != nil || len(s.Files) != 1 || s.Files[0].State != "kept" || len(s.Files[0].Errors) != 1 {
+		t.Errorf("status %+v, %v", s.Files, err)
+	}
+}
+
+func TestEpochsWrap(t *testing.T) {
+	r := newRig(t, newFakeSwitch())
+	r.set(state{twoVMs(nil, ssh, egress), twoPorts})
+	r.stop()
+	// As if there had been that many changes.
+	r.sw.flows = withEpoch(t, r.sw.flows, flows.MaxEpoch)
+	r.start()
+	r.forget()
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	if e := r.epochs(); e[2] == 0 || e[2] > 2 || e[3] > 2 {
+		t.Errorf("epochs after the highest: %v", e)
+	}
+	if _, flushed, _ := r.noted(); !slices.Contains(flushed, "2") || !slices.Contains(flushed, "3") || !slices.Contains(flushed, "32768") {
+		t.Errorf("flushed only %v", flushed)
+	}
+}
+
+// withEpoch recompiles the flows of TestEpochsWrap with another epoch.
+func withEpoch(t *testing.T, old *flows.Set, epoch uint16) *flows.Set {
+	t.Helper()
+	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: twoPorts})
+	objects, _ := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(twoVMs(nil, ssh, egress))})
+	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
+	out, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Epochs: map[uint16]uint16{2: epoch, 3: epoch}})
+	if err != nil || out.Len() != old.Len() {
+		t.Fatalf("%v, %d flows, %d before", err, out.Len(), old.Len())
+	}
+	return out
+}
+
+func TestNeedsPurge(t *testing.T) {
+	for _, c := range []struct {
+		datapath, version string
+		want              bool
+	}{
+		{"netdev", "3.1.0", true}, {"netdev", "3.1.2", true}, {"netdev", "3.1.3", false}, {"netdev", "3.3.0", false},
+		{"netdev", "2.17.3", true}, {"netdev", "", true}, {"system", "3.1.0", false}, {"", "3.1.0", false},
+	} {
+		if got := NeedsPurge(c.datapath, c.version); got != c.want {
+			t.Errorf("NeedsPurge(%q, %q) = %v", c.datapath, c.version, got)
+		}
+	}
+}

@@ -1,0 +1,227 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+// fakeSwitch is a switch in memory. It outlives connections to it.
+type fakeSwitch struct {
+	mu      sync.Mutex
+	flows   *flows.Set
+	bundles []flows.Delta
+	flushed []string
+	noFlood map[uint32]bool
+	calls   []string
+	conn    *fakeConn
+	// fail, if set, decides about each Apply: what it returns, and whether
+	// the change is made all the same.
+	fail func(flows.Delta) (error, bool)
+}
+
+type fakeConn struct {
+	*fakeSwitch
+	done chan struct{}
+	once sync.Once
+}
+
+func newFakeSwitch() *fakeSwitch { return &fakeSwitch{flows: &flows.Set{}} }
+
+func (s *fakeSwitch) dial(context.Context, string) (Switch, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = &fakeConn{fakeSwitch: s, done: make(chan struct{})}
+	return s.conn, nil
+}
+
+// hangUp ends the connection from the switch's side.
+func (s *fakeSwitch) hangUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn.once.Do(func() { close(s.conn.done) })
+}
+
+func (s *fakeSwitch) note(format string, args ...any) {
+	s.calls = append(s.calls, fmt.Sprintf(format, args...))
+}
+
+func (c *fakeConn) Dump(context.Context) (*flows.Set, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.note("dump")
+	return c.flows.Clone(), nil
+}
+
+func (c *fakeConn) Apply(_ context.Context, d flows.Delta) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.note("apply")
+	var err error
+	made := true
+	if c.fail != nil {
+		err, made = c.fail(d)
+	}
+	if made {
+		d.ApplyTo(c.flows)
+		c.bundles = append(c.bundles, d)
+	}
+	return err
+}
+
+func (c *fakeConn) Barrier(context.Context) error { return nil }
+
+func (c *fakeConn) NoFlood(_ context.Context, ports map[uint32]bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.note("no-flood")
+	c.noFlood = ports
+	return nil
+}
+
+func (c *fakeConn) FlushZone(_ context.Context, zone uint16) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.note("flush %d", zone)
+	c.flushed = append(c.flushed, fmt.Sprint(zone))
+	return nil
+}
+
+func (c *fakeConn) FlushAddr(_ context.Context, zone uint16, addr netip.Addr) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.note("flush %d %s", zone, addr)
+	c.flushed = append(c.flushed, fmt.Sprint(zone, " ", addr))
+	return nil
+}
+
+func (c *fakeConn) Done() <-chan struct{} { return c.done }
+
+func (c *fakeConn) Close() error {
+	c.once.Do(func() { close(c.done) })
+	return nil
+}
+
+// rig is a controller with a fake switch and hand-made snapshots.
+type rig struct {
+	t      *testing.T
+	sw     *fakeSwitch
+	c      *Controller
+	files  chan Files
+	ports  chan ovsdb.Snapshot
+	seq    uint64
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+func newRig(t *testing.T, sw *fakeSwitch) *rig {
+	r := &rig{t: t, sw: sw}
+	r.start()
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+// start starts a controller that knows nothing.
+func (r *rig) start() {
+	r.files, r.ports = make(chan Files), make(chan ovsdb.Snapshot)
+	now := func(context.Context) (uint64, error) { return r.seq, nil }
+	r.c = New(Config{
+		Bridge: "br0", Files: r.files, Ports: r.ports, SyncFiles: now, SyncPorts: now,
+		Prepare: func(context.Context) error { return nil }, Dial: r.sw.dial, Logger: zaptest.NewLogger(r.t),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel, r.ended = cancel, make(chan struct{})
+	go func() {
+		defer close(r.ended)
+		if err := r.c.Run(ctx); !errors.Is(err, context.Canceled) {
+			r.t.Errorf("run: %v", err)
+		}
+	}()
+}
+
+func (r *rig) stop() {
+	r.cancel()
+	<-r.ended
+}
+
+// state is one state of the world.
+type state struct {
+	policy string
+	ports  []ovsdb.Port
+}
+
+func vmPort(name string, ofport int, id string) ovsdb.Port {
+	return ovsdb.Port{Name: name, PortName: name, OFPort: ofport, IfaceID: id, Kind: ovsdb.VM,
+		AttachedMAC: fmt.Sprintf("02:00:00:00:00:%02x", len(id)+int(id[0]))}
+}
+
+var uplinkPort = ovsdb.Port{Name: "eth0", PortName: "eth0", OFPort: 1, Kind: ovsdb.Infrastructure}
+
+func (r *rig) sendFiles(policyText string) {
+	r.files <- Files{Seq: r.seq, Files: []policy.File{{Name: "policy.yaml", Data: []byte(policyText)}}, Since: time.Now()}
+}
+
+func (r *rig) sendPorts(ports []ovsdb.Port) {
+	r.ports <- ovsdb.Snapshot{Seq: r.seq, Bridge: ovsdb.Bridge{Name: "br0", Exists: true}, Ports: ports}
+}
+
+// set brings the controller to a state and waits until it is in force. Both
+// snapshots have one number, as the fake Sync knows only one.
+func (r *rig) set(s state) {
+	r.t.Helper()
+	r.seq++
+	r.sendFiles(s.policy)
+	r.sendPorts(s.ports)
+	r.wait()
+}
+
+func (r *rig) wait() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := r.c.Wait(ctx); err != nil {
+		r.t.Fatalf("wait: %v", err)
+	}
+}
+
+// installed returns the switch's flows as text.
+func (r *rig) installed() string {
+	r.sw.mu.Lock()
+	defer r.sw.mu.Unlock()
+	return r.sw.flows.String()
+}
+
+// epochs returns the installed epochs by ofport.
+func (r *rig) epochs() map[uint16]uint16 {
+	r.sw.mu.Lock()
+	defer r.sw.mu.Unlock()
+	out := map[uint16]uint16{}
+	for port, e := range flows.InstalledEpochs(r.sw.flows) {
+		out[port] = e.Epoch
+	}
+	return out
+}
+
+// forget empties what the switch has noted.
+func (r *rig) forget() {
+	r.sw.mu.Lock()
+	defer r.sw.mu.Unlock()
+	r.sw.bundles, r.sw.flushed, r.sw.calls = nil, nil, nil
+}
+
+func (r *rig) noted() (bundles []flows.Delta, flushed, calls []string) {
+	r.sw.mu.Lock()
+	defer r.sw.mu.Unlock()
+	return slices.Clone(r.sw.bundles), slices.Clone(r.sw.flushed), slices.Clone(r.sw.calls)
+}
