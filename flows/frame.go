@@ -209,12 +209,13 @@ func (c *compiler) frameJudge() {
 // Before Open vSwitch 3.1.7 it does not show the connection's ports with a
 // later fragment. So a later fragment that no rule allows goes on to the
 // commit all the same: there it is held back until the first fragment comes,
-// which it does only if the rules allow the connection.
+// which it does only if the rules allow the connection. (Not so a flooded or
+// a related one, which is never committed.)
 func (c *compiler) frameFragments() {
 	c.deny(TableDeliver, 200, NewMatch(CT(CTTrk|CTInv, 0)), CauseInvalid)
 	for _, s := range sides {
 		for _, family := range families {
-			c.frame(s.rules(), 10, NewMatch(family, LaterFragment(), RegIs(RegFlood, floodNone)), int(s.allowed()))
+			c.frame(s.rules(), 10, NewMatch(family, LaterFragment(), CT(CTTrk, CTRel), RegIs(RegFlood, floodNone)), int(s.allowed()))
 		}
 	}
 }

@@ -76,6 +76,7 @@ func loadScenarios(t testing.TB) []scenario {
 		}
 		s := scenario{name: strings.TrimSuffix(filepath.Base(path), ".txtar"), path: path, arch: arch}
 		var files []policy.File
+		kernel := false
 		for _, f := range arch.Files {
 			switch {
 			case f.Name == "want.flows":
@@ -84,6 +85,8 @@ func loadScenarios(t testing.TB) []scenario {
 				if err := yaml.Unmarshal(f.Data, &s.ports); err != nil {
 					t.Fatal(err)
 				}
+			case f.Name == "kernel": // the kernel's datapath
+				kernel = true
 			case strings.HasPrefix(f.Name, "../"): // the documented example, not a copy of it
 				for _, name := range glob(t, filepath.Join(f.Name, "*.yaml")) {
 					data, err := os.ReadFile(name)
@@ -97,6 +100,7 @@ func loadScenarios(t testing.TB) []scenario {
 			}
 		}
 		s.in = input(t, loadPolicy(t, files...), s.ports)
+		s.in.Userspace = !kernel
 		out = append(out, s)
 	}
 	return out
@@ -111,7 +115,7 @@ func glob(t testing.TB, pattern string) []string {
 }
 
 func input(t testing.TB, p *policy.Policy, ports []portLine) flows.Input {
-	in := flows.Input{Epochs: map[uint16]uint16{}, Userspace: true}
+	in := flows.Input{Epochs: map[uint16]uint16{}}
 	var vifs []policy.VIF
 	for _, l := range ports {
 		if l.Infra {
