@@ -158,9 +158,7 @@ func Port(f Field, value, mask uint16) Term {
 func Byte(f Field, v uint8) Term { return Term{field: f, value: []byte{v}} }
 
 // LaterFragment matches every fragment of a packet but the first.
-func LaterFragment() Term {
-	return Term{FieldIPFrag, []byte{fragAny | fragLater}, []byte{fragAny | fragLater}}
-}
+func LaterFragment() Term { return Byte(FieldIPFrag, fragAny|fragLater) }
 
 // ARPOp matches the operation of ARP and RARP.
 func ARPOp(op uint16) Term { return term16(FieldARPOp, op) }

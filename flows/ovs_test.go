@@ -1,10 +1,13 @@
 package flows_test
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/openflow"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -38,4 +41,46 @@ func withoutComments(text string) string {
 	return strings.Join(out, "\n") + "\n"
 }
 
-var _ = flows.Compile
+// TestGoldenThroughConn compiles each scenario and installs it as the agent
+// does; what comes back is the golden text, and there is nothing left to do.
+func TestGoldenThroughConn(t *testing.T) {
+	o := testbed.New(t, testbed.Options{Dummy: true})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := openflow.Dial(ctx, o.Mgmt(), openflow.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, s := range loadScenarios(t) {
+		t.Run(s.name, func(t *testing.T) {
+			desired, err := flows.Compile(s.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			installed, err := conn.Dump(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.Apply(ctx, flows.Diff(desired, installed)); err != nil {
+				t.Fatal(err)
+			}
+			if installed, err = conn.Dump(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if got := installed.String(); got != s.want {
+				t.Errorf("read back:\n%s", lineDiff(s.want, got))
+			}
+			if d := flows.Diff(desired, installed); !d.Empty() {
+				t.Errorf("left to do:\n%s", d)
+			}
+			text, err := o.DumpFlows()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := testbed.SortFlows(withoutComments(s.want)); strings.TrimSpace(text) != strings.TrimSpace(want) {
+				t.Errorf("ovs-ofctl prints:\n%s", lineDiff(want, text))
+			}
+		})
+	}
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ovs-sg/ovs-sg/testbed"
+)
+
+// runCLI runs ovs-sg to its end.
+func runCLI(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := ovssg(within(t, 30*time.Second), args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		exit, ok := err.(*exec.ExitError)
+		if !ok {
+			t.Fatal(err)
+		}
+		code = exit.ExitCode()
+	}
+	return out.String(), errs.String(), code
+}
+
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	group := func(rule string) string {
+		return "apiVersion: networking.evroclabs.net/v1alpha1\nkind: SecurityGroup\nmetadata: {name: g}\nspec:\n  rules:\n  - " + rule + "\n"
+	}
+	if _, stderr, code := runCLI(t, "check", "../../docs/example"); code != 0 || stderr != "" {
+		t.Errorf("the documented example: exit %d, %s", code, stderr)
+	}
+	good := put("good.yaml", group("{direction: Ingress, protocol: TCP, port: 22}"))
+	bad := put("bad.yaml", group("{direction: Ingress, protocol: ICMP, port: 22}"))
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		want []string
+	}{
+		{"good", []string{good}, 0, nil},
+		{"bad", []string{bad}, 1, []string{bad + ":6:", "spec.rules[0].port: "}},
+		{"both in a directory", []string{dir}, 1, []string{bad + ":6:"}},
+		{"one object in two files", []string{good, put("again.yaml", group("{direction: Egress}"))}, 1, []string{"again.yaml:", "good.yaml:"}},
+		{"no such file", []string{filepath.Join(dir, "none.yaml")}, 1, []string{"none.yaml"}},
+		{"a dangling reference is a warning", []string{put("warn.yaml", strings.Replace(group("{direction: Ingress, remote: {securityGroupRef: {name: nobody}}}"), "name: g", "name: w", 1))}, 0, []string{"nobody", "(warning)"}},
+	} {
+		_, stderr, code := runCLI(t, append([]string{"check"}, c.args...)...)
+		if code != c.code {
+			t.Errorf("%s: exit %d, want %d; stderr:\n%s", c.name, code, c.code, stderr)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%s: no %q in:\n%s", c.name, want, stderr)
+			}
+		}
+		if c.want == nil && stderr != "" {
+			t.Errorf("%s: %s", c.name, stderr)
+		}
+	}
+}
+
+func TestConfigFile(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	config := h.path("config.yaml")
+	text := "ovsdb: " + h.ovs.DB() + "\nbridge: br0\npolicy-dir: " + h.path("policy") + "\nstate-dir: " + h.path("state") +
+		"\ncontrol: " + h.path("control.sock") + "\nlog-format: json\nuplink: [eth7, eth8]\n"
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.agent, h.log = ovssg(context.Background(), "--config", config, "agent"), &bytes.Buffer{}
+	h.agent.Stdout, h.agent.Stderr = h.log, h.log
+	if err := h.agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.kill)
+	h.waitReady()
+	if s := h.wait(); s.State != "enforcing" || s.Bridge != "br0" {
+		t.Errorf("status %+v", s)
+	}
+	h.stop()
+	if !strings.HasPrefix(h.log.String(), "{") {
+		t.Errorf("the log is not JSON: %s", h.log)
+	}
+
+	for _, c := range []struct{ text, want string }{{"brigde: br0\n", "brigde"}, {"bridge: [\n", "line"}} {
+		if err := os.WriteFile(config, []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, stderr, code := runCLI(t, "--config", config, "agent", "--bridge", "x", "--policy-dir", "y"); code == 0 || !strings.Contains(stderr, c.want) {
+			t.Errorf("%q: exit %d, %s", c.text, code, stderr)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if stdout, _, code := runCLI(t, "version"); code != 0 || !strings.HasPrefix(stdout, "ovs-sg ") {
+		t.Errorf("exit %d, %q", code, stdout)
+	}
+}
+
+// A refused file does not hold up the others, nor a wait; it shows, and its
+// last accepted version stays in force, also across a restart.
+func TestRefusedFile(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	h.addDummyPort("web", "tap1", 5)
+	h.example()
+	h.start()
+	h.wait()
+	before := h.flows()
+	check := func(when string) {
+		t.Helper()
+		s := h.wait()
+		if after := h.flows(); after != before {
+			t.Errorf("%s: the flows changed", when)
+		}
+		states := map[string]string{}
+		for _, f := range s.Files {
+			states[f.Name] = f.State
+			if f.State == "kept" && (len(f.Errors) != 1 || !strings.HasPrefix(f.Errors[0], "groups.yaml:1:")) {
+				t.Errorf("%s: errors %q", when, f.Errors)
+			}
+		}
+		if states["groups.yaml"] != "kept" || states["vms.yaml"] != "accepted" {
+			t.Errorf("%s: %v", when, states)
+		}
+	}
+	h.write("groups.yaml", "apiVersion: [\n")
+	check("bad file")
+	h.stop()
+	h.start()
+	check("restart with a bad file")
+	out, stderr, code := runCLI(t, "status", "--control", h.path("control.sock"), "--wait")
+	for _, want := range []string{"enforcing", "groups.yaml  kept", "tap1", "default/web", "10.0.1.11"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in the status (exit %d, %s):\n%s", want, code, stderr, out)
+		}
+	}
+	h.remove("groups.yaml")
+	if s := h.wait(); len(s.Files) != 2 || len(s.Warnings) == 0 {
+		t.Errorf("after removing the file: %+v, warnings %q", s.Files, s.Warnings)
+	}
+	if h.flows() == before {
+		t.Error("removing a file changed nothing")
+	}
+}
+
+// addDummyPort adds a port to a bridge of the dummy datapath.
+func (h *host) addDummyPort(id, name string, n int) {
+	h.t.Helper()
+	if _, err := h.ovs.Vsctl("add-port", h.ovs.Bridge(), name, "--", "set", "interface", name, "type=dummy",
+		"ofport_request="+strings.TrimSpace(string(rune('0'+n))), "external_ids:iface-id="+id, "external_ids:attached-mac=02:00:0a:00:01:0b"); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// Without the switch a wait fails at its timeout and says why; with it back,
+// all is well again.
+func TestWaitNeedsTheSwitch(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	h.example()
+	h.start()
+	h.wait()
+	if err := h.ovs.KillSwitchd(); err != nil {
+		t.Fatal(err)
+	}
+	h.write("more.yaml", "apiVersion: networking.evroclabs.net/v1alpha1\nkind: SecurityGroup\nmetadata: {name: more}\nspec: {}\n")
+	if _, stderr, code := runCLI(t, "status", "--control", h.path("control.sock"), "--wait", "--timeout", "300ms"); code == 0 || !strings.Contains(stderr, "timed out") {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+	if err := h.ovs.StartSwitchd(); err != nil {
+		t.Fatal(err)
+	}
+	if s := h.wait(); s.State != "enforcing" {
+		t.Errorf("status %+v", s)
+	}
+	if len(lines(h.flows())) < 50 {
+		t.Errorf("the flows did not come back:\n%s", h.flows())
+	}
+	if _, stderr, code := runCLI(t, "status", "--control", h.path("nobody.sock")); code == 0 || stderr == "" {
+		t.Errorf("no agent: exit %d, %s", code, stderr)
+	}
+}
