@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,8 +87,11 @@ func (a *agent) wait(ctx context.Context) (status, error) {
 	defer cancel()
 	var s status
 	err := testbed.Poll(ctx, 2*time.Millisecond, func() (bool, error) {
-		_, err := os.Stat(a.control)
-		return err == nil, a.ended()
+		conn, err := net.Dial("unix", a.control)
+		if err != nil {
+			return false, a.ended()
+		}
+		return true, conn.Close()
 	})
 	if err != nil {
 		return s, err

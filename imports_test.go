@@ -1,0 +1,152 @@
+package ovssg_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/ovs-sg/ovs-sg"
+
+// arrows are all the packages, each with those of ours that it may import
+// outside its tests, which may import what they like.
+var arrows = map[string][]string{
+	"":                {},
+	"cmd/ovs-sg":      {"controller", "flows", "flows/openflow", "ovsdb", "ovsdb/unixctl", "policy", "policy/dirwatch"},
+	"controller":      {"flows", "ovsdb", "policy"},
+	"flows":           {"policy"},
+	"flows/openflow":  {"flows", "policy"},
+	"ovsdb":           {},
+	"ovsdb/unixctl":   {"ovsdb"},
+	"policy":          {},
+	"policy/dirwatch": {"policy"},
+	"testbed":         {"ovsdb/unixctl"},
+	"testbed/demo":    {"flows", "policy", "testbed"},
+}
+
+// owners are libraries that one package keeps to itself, its tests included.
+var owners = map[string]string{
+	"github.com/contiv/libOpenflow":          "flows/openflow",
+	"github.com/fsnotify/fsnotify":           "policy/dirwatch",
+	"github.com/ovn-kubernetes/libovsdb":     "ovsdb",
+	"github.com/digitalocean/go-openvswitch": "testbed",
+	"github.com/prometheus/client_golang":    "controller cmd/ovs-sg",
+	"github.com/alecthomas/kong":             "cmd/ovs-sg",
+	"github.com/coreos/go-systemd":           "cmd/ovs-sg",
+}
+
+// pure packages go from values to values: no file, no socket, no clock, no log.
+var (
+	pure   = []string{"policy", "flows"}
+	impure = []string{"os", "os/exec", "os/signal", "io/fs", "io/ioutil", "net", "net/http", "syscall", "time", "math/rand", "math/rand/v2",
+		"crypto/rand", "log", "log/slog", "path/filepath", "go.uber.org/zap"}
+)
+
+// pkg is what go list tells of a package.
+type pkg struct {
+	ImportPath, Doc                    string
+	Imports, TestImports, XTestImports []string
+	Deps                               []string
+	GoFiles                            []string
+}
+
+func (p pkg) name() string {
+	return strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+}
+
+func (p pkg) all() []string { return slices.Concat(p.Imports, p.TestImports, p.XTestImports) }
+
+// listed are the packages of the module, by name.
+func listed(t *testing.T) map[string]pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Doc,Imports,TestImports,XTestImports,Deps,GoFiles", "./...")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]pkg{}
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all[p.name()] = p
+	}
+}
+
+// within says whether an import path is a package or below it.
+func within(imported, of string) bool {
+	return imported == of || strings.HasPrefix(imported, of+"/")
+}
+
+func TestArrows(t *testing.T) {
+	for name, p := range listed(t) {
+		may, ok := arrows[name]
+		if !ok {
+			t.Errorf("%s is new: say in arrows what it may import", name)
+			continue
+		}
+		for _, i := range p.Imports {
+			if ours, ok := strings.CutPrefix(i, module+"/"); ok && !slices.Contains(may, ours) {
+				t.Errorf("%s must not import %s", name, ours)
+			}
+		}
+	}
+}
+
+func TestOwners(t *testing.T) {
+	for name, p := range listed(t) {
+		for _, i := range p.all() {
+			for library, owner := range owners {
+				if within(i, library) && !slices.Contains(strings.Fields(owner), name) {
+					t.Errorf("%s imports %s, which only %s may", name, i, owner)
+				}
+			}
+		}
+	}
+}
+
+func TestPure(t *testing.T) {
+	all := listed(t)
+	for _, name := range pure {
+		for _, i := range all[name].Imports {
+			if slices.Contains(impure, i) {
+				t.Errorf("%s imports %s", name, i)
+			}
+		}
+		// Nor by a detour: of what is not Go's own, YAML only.
+		for _, i := range all[name].Deps {
+			first, _, _ := strings.Cut(i, "/")
+			if strings.Contains(first, ".") && !within(i, module) && !within(i, "go.yaml.in/yaml/v3") {
+				t.Errorf("%s depends on %s", name, i)
+			}
+		}
+	}
+}
+
+func TestPackageComments(t *testing.T) {
+	for name, p := range listed(t) {
+		if len(p.GoFiles) == 0 {
+			continue // tests only
+		}
+		if p.Doc == "" {
+			t.Errorf("%s has no package comment", name)
+		}
+		want := "Package " + path.Base(name) + " "
+		if strings.HasPrefix(name, "cmd/") || name == "testbed/demo" {
+			want = "Command " + path.Base(name) + " "
+		}
+		if !strings.HasPrefix(p.Doc, want) {
+			t.Errorf("the comment of %s does not begin with %q", name, want)
+		}
+	}
+}
