@@ -1,0 +1,351 @@
+package flows_test
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+// prober draws packets for a world, near the edges of what its rules say.
+type prober struct {
+	dice
+	l, before *loaded // before: the world that was in force until now, or nil
+	addrs     map[bool][]netip.Addr
+	services  []service
+}
+
+type service struct {
+	proto uint8
+	port  uint16
+}
+
+func newProber(d dice, l, before *loaded) *prober {
+	p := &prober{dice: d, l: l, before: before, addrs: map[bool][]netip.Addr{}}
+	add := func(a netip.Addr) {
+		if a.IsValid() && !a.IsMulticast() && !a.IsUnspecified() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+			p.addrs[a.Is6()] = append(p.addrs[a.Is6()], a)
+		}
+	}
+	edges := func(prefix netip.Prefix) {
+		if !prefix.IsValid() {
+			return
+		}
+		first, last := prefix.Addr(), prefix.Addr().AsSlice()
+		for i := prefix.Bits(); i < 8*len(last); i++ {
+			last[i/8] |= 0x80 >> (i % 8)
+		}
+		end, _ := netip.AddrFromSlice(last)
+		for _, a := range []netip.Addr{first, first.Prev(), end, end.Next()} {
+			add(a)
+		}
+	}
+	for _, a := range []string{"8.8.8.8", "10.0.0.1", "10.255.255.255", "2001:db8::1", "fd00::1", "fe80::1"} {
+		add(netip.MustParseAddr(a))
+	}
+	for _, vm := range l.w.vms {
+		for _, n := range vm.ifaces {
+			for _, a := range n.addrs {
+				add(a)
+				add(a)
+			}
+		}
+	}
+	for _, s := range l.w.subnets {
+		for _, b := range s.blocks {
+			edges(b)
+		}
+	}
+	for _, g := range l.w.groups {
+		for _, r := range g.rules {
+			edges(r.prefix.Masked())
+			for _, port := range []int{int(r.first) - 1, int(r.first), int(r.last), int(r.last) + 1} {
+				if r.proto != 0 && r.proto != flows.ProtoICMP && port >= 0 && port <= 65535 {
+					p.services = append(p.services, service{r.proto, uint16(port)}, service{r.proto ^ flows.ProtoTCP ^ flows.ProtoUDP, uint16(port)})
+				}
+			}
+		}
+	}
+	return p
+}
+
+// end is one end of a connection that is being drawn.
+type end struct {
+	e    *policy.Endpoint // nil: outside
+	addr netip.Addr
+	mac  policy.MAC
+}
+
+func (n end) ofport() uint16 {
+	if n.e == nil {
+		return 0
+	}
+	return n.e.OFPort
+}
+
+func (p *prober) local(network int, v6 bool) (end, bool) {
+	var from []*policy.Endpoint
+	for i := range p.l.model.Endpoints {
+		if e := &p.l.model.Endpoints[i]; !e.MAC.IsZero() && (network < 0 || int(e.Tag) == network) {
+			from = append(from, e)
+		}
+	}
+	if len(from) == 0 {
+		return end{}, false
+	}
+	n := end{e: one(p.dice, from...)}
+	n.mac = n.e.MAC
+	var own []netip.Addr
+	for _, a := range n.e.Addrs {
+		if a.Is6() == v6 {
+			own = append(own, a)
+		}
+	}
+	if len(own) == 0 || p.odds(14) {
+		own = p.addrs[v6]
+	}
+	n.addr = one(p.dice, own...)
+	return n, true
+}
+
+func (p *prober) outside(v6 bool) end {
+	return end{addr: one(p.dice, p.addrs[v6]...), mac: one(p.dice,
+		policy.MAC{0xe, 0, 0, 0, 0, 1}, policy.MAC{0xe, 0, 0, 0, 0, 2}, policy.MAC{2, 0, 0, 0, 0, 9})}
+}
+
+// service draws protocol and destination port. DHCP is the agent's business
+// and no rule's.
+func (p *prober) service(v6 bool) (proto uint8, sport, dport uint16) {
+	sport = uint16(1024 + p.IntN(60000))
+	s := service{one[uint8](p.dice, flows.ProtoTCP, flows.ProtoUDP, flows.ProtoICMP, flows.ProtoICMPv6, flows.ProtoSCTP, 2, 4, 41, 47, 50, 51, 112, 136), p.port()}
+	if len(p.services) > 0 && !p.odds(3) {
+		s = one(p.dice, p.services...)
+	}
+	if p.odds(6) {
+		s.proto = flows.ProtoICMP
+		if v6 {
+			s.proto = flows.ProtoICMPv6
+		}
+	}
+	switch {
+	case s.proto == flows.ProtoUDP && slices.Contains([]uint16{67, 68, 546, 547}, s.port):
+		s.port = 69
+	case s.proto == flows.ProtoICMP:
+		return s.proto, 8, 0
+	case s.proto == flows.ProtoICMPv6:
+		return s.proto, 128, 0
+	case !hasPorts(s.proto):
+		return s.proto, 0, 0
+	}
+	return s.proto, sport, s.port
+}
+
+// frame puts a packet on its way from one end to the other.
+func (p *prober) frame(from, to end, network uint16) packet {
+	k := packet{eth: from.mac, to: to.mac, src: from.addr, dst: to.addr}
+	if from.e != nil {
+		k.inPort = from.e.OFPort
+		return k
+	}
+	at := one(p.dice, where(network)...)
+	k.inPort, k.vlan = at.ofport, at.vlan
+	return k
+}
+
+// half draws one half of ct_mark: what is up to date only if that is allowed.
+func (p *prober) half(ofport uint16, allowed bool) uint32 {
+	epoch := p.l.w.epochs[ofport]
+	if ofport != 0 && allowed && p.odds(2) {
+		return uint32(epoch)
+	}
+	for {
+		if h := one(p.dice, 0, 0, epoch-1, epoch+1, epoch^0x8000, 1, 0xffff); h != epoch || ofport == 0 {
+			return uint32(h)
+		}
+	}
+}
+
+// connection draws one; most random ones are denied, so it tries for better.
+func (p *prober) connection() (orig, resp end, conn tuple, now policy.Verdict, ok bool) {
+	for range one(p.dice, 1, 2, 8) {
+		if orig, resp, ok = p.ends(); !ok {
+			continue
+		}
+		conn = tuple{src: orig.addr, dst: resp.addr}
+		conn.proto, conn.sport, conn.dport = p.service(orig.addr.Is6())
+		if now = p.l.evaluate(orig.ofport(), resp.ofport(), conn); now.Allowed {
+			break
+		}
+	}
+	return orig, resp, conn, now, ok
+}
+
+func (p *prober) ends() (orig, resp end, ok bool) {
+	v6 := p.odds(3)
+	ok = true
+	switch p.IntN(3) {
+	case 0:
+		if orig, ok = p.local(-1, v6); ok {
+			resp, ok = p.local(int(orig.e.Tag), v6)
+		}
+	case 1:
+		orig, ok = p.local(-1, v6)
+		resp = p.outside(v6)
+	case 2:
+		orig = p.outside(v6)
+		resp, ok = p.local(-1, v6)
+	}
+	return orig, resp, ok && orig.e != resp.e
+}
+
+// packets draws a connection and some of the packets it may have.
+func (p *prober) packets() (ks []packet) {
+	orig, resp, conn, now, ok := p.connection()
+	if !ok {
+		return nil
+	}
+	proto, sport, dport, v6 := conn.proto, conn.sport, conn.dport, orig.addr.Is6()
+	network := uint16(0)
+	if orig.e != nil {
+		network = orig.e.Tag
+	} else {
+		network = resp.e.Tag
+	}
+	forth, back := p.frame(orig, resp, network), p.frame(resp, orig, network)
+	for _, k := range []*packet{&forth, &back} {
+		k.conn, k.proto, k.sport, k.dport = conn, proto, sport, dport
+	}
+	if hasPorts(proto) {
+		back.sport, back.dport = dport, sport
+	} else if sport != 0 {
+		back.sport = map[uint16]uint16{8: 0, 128: 129}[sport]
+	}
+	mark := func() uint32 {
+		return p.half(orig.ofport(), now.Egress.Allowed)<<16 | p.half(resp.ofport(), now.Ingress.Allowed)
+	}
+	add := func(k packet, state string, mark uint32) {
+		k.state, k.mark = state, mark
+		ks = append(ks, k)
+	}
+	add(forth, "new", 0)
+	own := orig.e == nil || slices.Contains(orig.e.Addrs, orig.addr)
+	if !own {
+		add(forth, "est", mark())
+		return ks // never got an answer
+	}
+	if now.Allowed { // what the first packet has written
+		written := uint32(p.l.w.epochs[orig.ofport()])<<16 | uint32(p.l.w.epochs[resp.ofport()])
+		add(forth, "est", written)
+		add(back, "est|rpl", written)
+	}
+	add(forth, one(p.dice, "new", "est"), mark())
+	add(back, "est|rpl", mark())
+	if p.odds(3) {
+		forth.later = hasPorts(proto)
+		add(forth, one(p.dice, "new", "est"), mark())
+		forth.later, back.later = false, hasPorts(proto)
+		add(back, "est|rpl", mark())
+		back.later = false
+	}
+	if p.odds(6) {
+		add(forth, "inv", mark())
+		add(back, "inv", mark())
+	}
+	if p.odds(3) { // ICMP errors, from the end or from a router before it
+		icmp, kind := uint8(flows.ProtoICMP), uint16(3)
+		if v6 {
+			icmp, kind = flows.ProtoICMPv6, 1
+		}
+		for _, k := range []packet{forth, back} {
+			state := "rel"
+			sender := orig
+			if k.src == resp.addr && k.eth == resp.mac {
+				state, sender = "rel|rpl", resp
+			}
+			if k.proto, k.sport, k.dport = icmp, kind, 1; sender.e == nil {
+				k.src = one(p.dice, p.addrs[v6]...)
+			}
+			k.later = p.odds(4)
+			add(k, state, mark())
+		}
+	}
+	if p.before != nil { // what the policy before has written
+		if was := p.before.evaluate(orig.ofport(), resp.ofport(), conn); was.Allowed {
+			written := uint32(p.before.w.epochs[orig.ofport()])<<16 | uint32(p.before.w.epochs[resp.ofport()])
+			n := len(ks)
+			add(forth, one(p.dice, "new", "est"), written)
+			add(back, "est|rpl", written)
+			for i := n; i < len(ks); i++ {
+				ks[i].carried = true
+			}
+		}
+	}
+	return ks
+}
+
+// multicast draws a frame for many.
+func (p *prober) multicast() []packet {
+	v6 := p.odds(3)
+	to := one(p.dice, netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("255.255.255.255"), netip.MustParseAddr("224.0.0.5"))
+	mac := policy.MAC{1, 0, 0x5e, 1, 2, 3}
+	if v6 {
+		to, mac = one(p.dice, netip.MustParseAddr("ff02::fb"), netip.MustParseAddr("ff05::2")), policy.MAC{0x33, 0x33, 0, 0, 0, 0xfb}
+	}
+	if p.odds(3) || to == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		mac = policy.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	}
+	if p.odds(3) { // an address of one in a frame for many
+		to = one(p.dice, p.addrs[v6]...)
+	}
+	from := p.outside(v6)
+	network := one[uint16](p.dice, 0, 10, 20, 30)
+	if p.odds(2) {
+		n, ok := p.local(int(network), v6)
+		if !ok {
+			return nil
+		}
+		from = n
+	}
+	k := p.frame(from, end{addr: to, mac: mac}, network)
+	k.proto, k.sport, k.dport = p.service(v6)
+	k.conn = tuple{k.src, k.dst, k.proto, k.sport, k.dport}
+	k.state = "new"
+	ks := []packet{k}
+	group := to.IsMulticast() || to == netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	if from.e != nil {
+		k.mark = p.half(from.ofport(), p.l.evaluate(from.ofport(), 0, k.conn).Egress.Allowed) << 16
+		k.state = one(p.dice, "new", "est")
+		ks = append(ks, k)
+	}
+	if from.e != nil && !group { // an answer in a frame for many
+		k.conn = tuple{k.dst, k.src, k.proto, k.dport, k.sport}
+		if !hasPorts(k.proto) {
+			k.conn = tuple{k.dst, k.src, k.proto, k.sport, k.dport}
+		}
+		if k.proto == flows.ProtoUDP && slices.Contains([]uint16{67, 68, 546, 547}, k.conn.dport) {
+			return ks
+		}
+		k.mark, k.state = 0, "est|rpl"
+		ks = append(ks, k)
+	}
+	return ks
+}
+
+// odd draws frames that are nobody's, or pass the host by.
+func (p *prober) odd() []packet {
+	v6 := p.odds(3)
+	network := one[uint16](p.dice, 0, 10, 20, 30, 40)
+	k := p.frame(p.outside(v6), p.outside(v6), network)
+	switch p.IntN(3) {
+	case 0: // a VLAN that the port has not
+		k.vlan = one[uint16](p.dice, 0, 10, 20, 30)
+	case 1: // a MAC that is in another network
+		k.to = policy.MAC{2, 0, 0, 0, 0, byte(1 + p.IntN(5))}
+	case 2: // a VM with another's MAC, or a port without VM
+		k.inPort, k.vlan, k.eth = one(p.dice, hostPorts...).ofport, 0, policy.MAC{2, 0, 0, 0, 0, byte(1 + p.IntN(6))}
+	}
+	k.proto, k.sport, k.dport = p.service(v6)
+	k.conn, k.state = tuple{k.src, k.dst, k.proto, k.sport, k.dport}, "new"
+	return []packet{k}
+}

@@ -1,0 +1,274 @@
+package flows_test
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+// TestExactCollisions: numbers are hashes, and hashes collide. With next to
+// no bits left of them the verdicts are the same.
+func TestExactCollisions(t *testing.T) {
+	b := newLab(t)
+	var n tally
+	for i, hash := range []func(string) uint64{
+		func(s string) uint64 { return uint64(len(s)) & 3 },
+		func(s string) uint64 { return uint64(s[len(s)-1]) & 7 },
+		func(string) uint64 { return 0 },
+		func(string) uint64 { return 0xffffffff }, // the next number is 0, which is not used
+	} {
+		b.compile = func(in flows.Input) (*flows.Set, error) { return flows.CompileWith(in, hash) }
+		worlds := 15
+		if testing.Short() {
+			worlds = 4
+		}
+		for j := range worlds {
+			seed := uint64(1000*i + j + 1)
+			f, err := b.world(seed, 40, &n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f != nil {
+				t.Fatalf("hash %d, seed %d:\n%s", i, seed, b.shrink(f))
+			}
+		}
+	}
+	t.Logf("%d worlds, %d packets, %d delivered", n.worlds.Load(), n.packets.Load(), n.delivered.Load())
+}
+
+// TestExactOrder: the order of the input never shows, and a difference that is
+// applied leaves what was desired.
+func TestExactOrder(t *testing.T) {
+	old := &flows.Set{}
+	for seed := range uint64(60) {
+		d := newDice(seed)
+		w := d.world()
+		l, err := w.resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := flows.Compile(l.input())
+		if err != nil {
+			t.Fatal(err)
+		}
+		turned := w.clone()
+		shuffle(d, turned.groups)
+		shuffle(d, turned.subnets)
+		shuffle(d, turned.vms)
+		shuffle(d, turned.vifs)
+		for i := range turned.vms {
+			shuffle(d, turned.vms[i].groups)
+			for j := range turned.vms[i].ifaces {
+				shuffle(d, turned.vms[i].ifaces[j].addrs)
+			}
+		}
+		lt, err := turned.resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := lt.input()
+		in.Infra = slices.Clone(in.Infra)
+		shuffle(d, in.Infra)
+		again, err := flows.Compile(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if set.String() != again.String() {
+			t.Fatalf("seed %d: the order shows:\n%s", seed, flows.Diff(again, set))
+		}
+		if delta := flows.Diff(again, set); !delta.Empty() {
+			t.Fatalf("seed %d: not empty: %s", seed, delta)
+		}
+		now := old.Clone()
+		flows.Diff(set, old).ApplyTo(now)
+		if now.String() != set.String() || now.Len() != set.Len() {
+			t.Fatalf("seed %d: not what was desired", seed)
+		}
+		old = set
+	}
+}
+
+func shuffle[T any](d dice, s []T) {
+	d.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
+}
+
+// bulk is a world with one VM at port 1 in one group, whose rules are the
+// lines.
+func bulk(rules iter) *world {
+	w := &world{epochs: map[uint16]uint16{1: 1, 2: 1}}
+	g := worldGroup{ns: "default", name: "web"}
+	for line := range rules {
+		g.rules = append(g.rules, worldRule{yaml: line})
+	}
+	w.groups = []worldGroup{g}
+	for i := range 2 {
+		id := fmt.Sprintf("v%d", i+1)
+		w.vms = append(w.vms, worldVM{ns: "default", name: id, groups: []string{"web"},
+			ifaces: []worldIface{{id: id, addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 9, 9, byte(i + 1)})}}}})
+	}
+	w.vifs = []policy.VIF{{Name: "vm1", OFPort: 1, IfaceID: "v1", MAC: hostPorts[0].mac}}
+	return w
+}
+
+type iter = func(yield func(string) bool)
+
+// inbound is a first packet from outside to the VM at port 1.
+func inbound(src string, proto uint8, port uint16) packet {
+	k := packet{inPort: trunkPort, eth: policy.MAC{0xe, 0, 0, 0, 0, 1}, to: hostPorts[0].mac, src: netip.MustParseAddr(src),
+		dst: netip.AddrFrom4([4]byte{10, 9, 9, 1}), proto: proto, sport: 4000, dport: port, state: "new"}
+	k.conn = tuple{k.src, k.dst, proto, 4000, port}
+	return k
+}
+
+// TestExactLimits: more rules than one flow has room for share an identity, a
+// service, a prefix or a group.
+func TestExactLimits(t *testing.T) {
+	b := newLab(t)
+	ports := 65535
+	if testing.Short() || raceEnabled {
+		ports = 9000
+	}
+	for _, test := range []struct {
+		name  string
+		rules iter
+		ask   []packet
+	}{
+		{"5,000 prefixes to one service", func(yield func(string) bool) {
+			for i := range 5000 {
+				if !yield(fmt.Sprintf("direction: Ingress, protocol: TCP, port: 80, remote: {address: {IPAddressOrCIDR: 20.%d.%d.0/24}}", i>>8, i&255)) {
+					return
+				}
+			}
+		}, []packet{
+			inbound("20.0.0.1", 6, 80), inbound("20.8.0.1", 6, 80), inbound("20.19.135.255", 6, 80), inbound("20.19.136.0", 6, 80),
+			inbound("20.7.255.9", 6, 81), inbound("20.7.255.9", 17, 80), inbound("20.7.255.9", 6, 80), inbound("19.255.255.255", 6, 80),
+		}},
+		{"5,000 services from one prefix", func(yield func(string) bool) {
+			for i := range 5000 {
+				if !yield(fmt.Sprintf("direction: Ingress, protocol: UDP, port: %d, remote: {address: {IPAddressOrCIDR: 20.0.0.0/8}}", 10000+2*i)) {
+					return
+				}
+			}
+		}, []packet{
+			inbound("20.1.1.1", 17, 10000), inbound("20.1.1.1", 17, 10001), inbound("20.1.1.1", 17, 14096), inbound("20.1.1.1", 17, 19998),
+			inbound("20.1.1.1", 17, 20000), inbound("21.1.1.1", 17, 10000), inbound("20.1.1.1", 6, 10000),
+		}},
+		{"5,000 services from one group", func(yield func(string) bool) {
+			for i := range 5000 {
+				if !yield(fmt.Sprintf("direction: Ingress, protocol: TCP, port: %d, remote: {securityGroupRef: {name: web}}", 10000+2*i)) {
+					return
+				}
+			}
+		}, []packet{
+			inbound("10.9.9.2", 6, 10000), inbound("10.9.9.2", 6, 10001), inbound("10.9.9.2", 6, 19998), inbound("10.9.9.3", 6, 10000),
+		}},
+		{"every port a rule", func(yield func(string) bool) {
+			for i := range ports {
+				if !yield(fmt.Sprintf("direction: Ingress, protocol: TCP, port: %d", i+1)) {
+					return
+				}
+			}
+		}, []packet{
+			inbound("10.9.9.2", 6, 0), inbound("10.9.9.2", 6, 1), inbound("20.0.0.1", 6, 2048), inbound("20.0.0.1", 6, 2049), inbound("20.0.0.1", 6, 8192),
+			inbound("20.0.0.1", 6, uint16(ports)), inbound("20.0.0.1", 6, uint16(ports+1)), inbound("20.0.0.1", 17, 80), inbound("20.0.0.1", 132, 80),
+		}},
+		{"every range from a port to the last", func(yield func(string) bool) {
+			for i := range 3000 {
+				if !yield(fmt.Sprintf("direction: Ingress, protocol: TCP, port: \"%d-65535\"", 1+20*i)) {
+					return
+				}
+			}
+		}, []packet{inbound("10.9.9.2", 6, 0), inbound("10.9.9.2", 6, 1), inbound("10.9.9.2", 6, 65535), inbound("10.9.9.2", 17, 65535)}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := bulk(test.rules)
+			l, err := w.resolve()
+			if err != nil {
+				t.Fatal(err)
+			}
+			set, err := flows.Compile(l.input())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.install(set, false); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d rules, %d flows", len(w.groups[0].rules), set.Len())
+			allowed := 0
+			for _, k := range test.ask {
+				difference, want, err := b.ask(l, k)
+				if err != nil || difference != "" {
+					t.Fatalf("%s: %v\n%s", k, err, difference)
+				}
+				if len(want.outputs) > 0 {
+					allowed++
+				}
+			}
+			if allowed == 0 || allowed == len(test.ask) {
+				t.Fatalf("%d of %d allowed", allowed, len(test.ask))
+			}
+		})
+	}
+}
+
+// TestCompileOFPorts: an ofport that is no connection tracking zone is refused
+// in words.
+func TestCompileOFPorts(t *testing.T) {
+	for ofport, ok := range map[uint16]bool{1: true, 0x7ffe: true, 0x7fff: true, 0x8000: false, 0xf000: false, 0xfeff: false, 0xffff: false} {
+		w := bulk(func(func(string) bool) {})
+		w.vifs[0].OFPort = ofport
+		l, err := w.resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = flows.Compile(l.input())
+		if ok != (err == nil) {
+			t.Errorf("ofport %#x: %v", ofport, err)
+		}
+		if err != nil && (!strings.Contains(err.Error(), "vm1") || !strings.Contains(err.Error(), fmt.Sprint(ofport))) {
+			t.Errorf("ofport %#x: unclear: %v", ofport, err)
+		}
+	}
+}
+
+// TestExactEpochsOfNobody: a port whose epoch nobody gives has 1.
+func TestExactEpochsOfNobody(t *testing.T) {
+	w := newDice(3).world()
+	l, err := w.resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := l.input()
+	in.Epochs = nil
+	none, err := flows.Compile(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Epochs = map[uint16]uint16{}
+	for _, v := range w.vifs {
+		in.Epochs[v.OFPort] = 1
+	}
+	ones, err := flows.Compile(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if none.String() != ones.String() {
+		t.Error(flows.Diff(none, ones))
+	}
+	read := maps.Collect(func(yield func(uint16, uint16) bool) {
+		for port, e := range flows.InstalledEpochs(ones) {
+			if !yield(port, e.Epoch) {
+				return
+			}
+		}
+	})
+	if !maps.Equal(read, in.Epochs) {
+		t.Errorf("read back %v, want %v", read, in.Epochs)
+	}
+}
