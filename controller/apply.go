@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,23 +30,26 @@ type memory struct {
 
 // apply makes the switch enforce the newest snapshots.
 func (c *Controller) apply(ctx context.Context) error {
-	fresh := c.conn == nil
-	if fresh {
+	if c.conn == nil {
 		if err := c.connect(ctx); err != nil {
 			return err
 		}
 	}
 	// First of all NORMAL must not flood to a port that is not trusted.
-	if err := c.conn.NoFlood(ctx, c.host.noFlood); err != nil {
-		return fmt.Errorf("set NO_FLOOD: %w", err)
+	if c.noFlood == nil || !maps.Equal(c.noFlood, c.host.noFlood) {
+		if err := c.conn.NoFlood(ctx, c.host.noFlood); err != nil {
+			return fmt.Errorf("set NO_FLOOD: %w", err)
+		}
+		c.noFlood = c.host.noFlood
 	}
+	var foreign *flows.Set
 	if c.installed == nil {
 		var err error
-		if c.installed, err = c.conn.Dump(ctx); err != nil {
-			return fmt.Errorf("dump flows: %w", err)
+		if c.installed, foreign, err = c.conn.DumpAll(ctx); err != nil {
+			return err
 		}
 		if c.memory.owners == nil {
-			c.memory.owners, c.memory.places = flows.Owners(c.installed)
+			c.memory.owners, c.memory.places = flows.Owners(c.adoptable())
 		}
 	}
 
@@ -55,12 +59,15 @@ func (c *Controller) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := inTheWay(foreign, desired); err != nil {
+		return err
+	}
 	delta := flows.Diff(desired, c.installed)
 	compiled := time.Since(started)
 
 	owners, places := flows.Owners(desired)
 	flushes := c.memory.flushes(owners, places)
-	if next.wrapped {
+	if next.wrapped || c.memory.grants == nil && flows.OtherLayout(c.installed) {
 		flushes = append(flushes, allZones(owners)...)
 	}
 	if err := c.flush(ctx, flushes); err != nil {
@@ -74,7 +81,7 @@ func (c *Controller) apply(ctx context.Context) error {
 		}
 	}
 	confirmed := time.Since(started)
-	if err := c.settle(ctx, fresh, !delta.Empty()); err != nil {
+	if err := c.settle(ctx, !delta.Empty()); err != nil {
 		return err
 	}
 	if err := c.flush(ctx, flushes); err != nil {
@@ -85,6 +92,38 @@ func (c *Controller) apply(ctx context.Context) error {
 	c.memory = memory{next.epochs, next.generation, []*flows.Grants{next.grants}, owners, places}
 	c.report(delta, compiled, confirmed)
 	return nil
+}
+
+// adoptable returns the installed flows, if they mean what ours mean.
+func (c *Controller) adoptable() *flows.Set {
+	if flows.OtherLayout(c.installed) {
+		return &flows.Set{}
+	}
+	return c.installed
+}
+
+// inTheWay says which flows of others would act on packets before or instead
+// of ours. One that has the key of a flow of ours is none of them: it will be
+// replaced.
+func inTheWay(foreign, desired *flows.Set) error {
+	if foreign == nil {
+		return nil
+	}
+	var found []string
+	for _, f := range foreign.Sorted() {
+		if _, replaced := desired.Get(f.Key); !replaced && int(f.Table) < len(flows.Tables()) {
+			found = append(found, f.String())
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	more := ""
+	if n := len(found) - 3; n > 0 {
+		found, more = found[:3], fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Errorf("flows of somebody else are in the way, in tables 0 to %d: %s%s; nothing is enforced until they are removed",
+		len(flows.Tables())-1, strings.Join(found, " | "), more)
 }
 
 // connect opens the OpenFlow connection to a bridge that is set up for us.
@@ -102,20 +141,22 @@ func (c *Controller) connect(ctx context.Context) error {
 
 // settle sees to it that the datapath, too, has forgotten what is not in force
 // any more.
-func (c *Controller) settle(ctx context.Context, fresh, changed bool) error {
+func (c *Controller) settle(ctx context.Context, changed bool) error {
 	infra := map[uint32]bool{}
 	for _, p := range c.host.infra {
 		infra[p.OFPort] = true
 	}
-	untrusted := slices.ContainsFunc(slices.Collect(maps.Keys(c.infra)), func(p uint32) bool { return !infra[p] })
 	if c.cfg.Daemon != nil {
 		// NORMAL learns from infrastructure ports alone, but it may have
 		// learned more while the bridge was not ours or a port was trusted.
-		if fresh || untrusted || !c.fdbFlushed {
+		untrusted := c.infra == nil
+		for p := range c.infra {
+			untrusted = untrusted || !infra[p]
+		}
+		if untrusted {
 			if err := c.cfg.Daemon.FlushFDB(ctx); err != nil {
 				return err
 			}
-			c.fdbFlushed = true
 		}
 		if changed {
 			if err := c.cfg.Daemon.Settle(ctx, NeedsPurge(c.ports.Bridge.DatapathType, c.ports.OVSVersion)); err != nil {
@@ -143,7 +184,7 @@ func (c *Controller) compile(model *policy.Model) (*flows.Set, plan, error) {
 		keep = c.memory.keep(next.grants)
 		next.generation = c.memory.generation
 	} else {
-		keep, next.generation = adopt(c.installed, model)
+		keep, next.generation = adopt(c.adoptable(), model)
 	}
 	in := flows.Input{Model: model, Infra: c.host.infra, Userspace: userspace(c.ports.Bridge.DatapathType)}
 	next.assign(model, keep, c.memory.epochs)
@@ -154,7 +195,7 @@ func (c *Controller) compile(model *policy.Model) (*flows.Set, plan, error) {
 	}
 	// After a restart the flows in force are all that tells of members who
 	// have left since.
-	egress, ingress := flows.MembersShrank(desired, c.installed)
+	egress, ingress := flows.MembersShrank(desired, c.adoptable())
 	if !egress && !ingress {
 		return desired, next, nil
 	}
@@ -164,7 +205,7 @@ func (c *Controller) compile(model *policy.Model) (*flows.Set, plan, error) {
 			delete(keep, e.OFPort)
 		}
 	}
-	_, generation := adopt(c.installed, model)
+	_, generation := adopt(c.adoptable(), model)
 	next = plan{grants: next.grants, generation: generation}
 	next.assign(model, keep, nil)
 	in.Epochs = next.epochs

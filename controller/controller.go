@@ -15,8 +15,8 @@ import (
 
 // Switch is the bridge's OpenFlow side.
 type Switch interface {
-	// Dump returns our flows.
-	Dump(context.Context) (*flows.Set, error)
+	// DumpAll returns our flows and those of others.
+	DumpAll(context.Context) (ours, foreign *flows.Set, err error)
 	// Apply makes a change as one atomic bundle; after an error nothing or
 	// all of it is in force.
 	Apply(context.Context, flows.Delta) error
@@ -28,6 +28,8 @@ type Switch interface {
 	// from or to an address. FlushAddr may return errors.ErrUnsupported.
 	FlushZone(ctx context.Context, zone uint16) error
 	FlushAddr(ctx context.Context, zone uint16, addr netip.Addr) error
+	// PortStatus receives after a port has come, gone or changed.
+	PortStatus() <-chan struct{}
 	// Done is closed when the connection is dead.
 	Done() <-chan struct{}
 	Close() error
@@ -92,17 +94,18 @@ type Controller struct {
 	decoded  policy.DecodeCache
 	versions []policy.Version
 	fileInfo []policy.FileStatus
+	refused  map[policy.Problem]bool
 	unsaved  bool // versions are newer than the store
 	policy   *policy.Policy
 	ports    *ovsdb.Snapshot
 	host     host
 
-	conn       Switch
-	fdbFlushed bool
-	infra      map[uint32]bool
-	installed  *flows.Set // nil: unknown
-	model      *policy.Model
-	memory     memory
+	conn      Switch
+	noFlood   map[uint32]bool // as set over conn; nil: unknown
+	infra     map[uint32]bool // the ports that NORMAL may have learned from; nil: unknown
+	installed *flows.Set      // nil: unknown
+	model     *policy.Model
+	memory    memory
 
 	dirty    bool // something may have to be done
 	retry    *time.Timer
@@ -144,7 +147,10 @@ func New(cfg Config) *Controller {
 
 const (
 	firstBackoff = 20 * time.Millisecond
-	maxBackoff   = time.Second
+	// A switch that does not answer is asked often, so that it is not without
+	// flows for long after a restart; one that refuses is left in peace.
+	maxDialBackoff = 200 * time.Millisecond
+	maxBackoff     = 5 * time.Second
 )
 
 // Run works until ctx ends and returns its error. The flows stay in force.
@@ -163,9 +169,9 @@ func (c *Controller) Run(ctx context.Context) error {
 		}
 	}()
 	for {
-		var dead <-chan struct{}
+		var dead, portStatus <-chan struct{}
 		if c.conn != nil {
-			dead = c.conn.Done()
+			dead, portStatus = c.conn.Done(), c.conn.PortStatus()
 		}
 		select {
 		case <-ctx.Done():
@@ -176,6 +182,10 @@ func (c *Controller) Run(ctx context.Context) error {
 			c.takePorts(p)
 		case <-dead:
 			c.drop(errors.New("the OpenFlow connection ended"))
+		case <-portStatus:
+			// A port that was removed and added again may look the same in
+			// OVSDB, but has lost its configuration.
+			c.noFlood, c.dirty = nil, true
 		case <-c.retry.C:
 			c.dirty = true
 		case r := <-c.requests:
@@ -219,15 +229,18 @@ func (c *Controller) drain() {
 }
 
 func (c *Controller) takeFiles(f Files) {
-	if c.files == nil || f.Err != c.files.Err {
-		if f.Err != "" {
-			c.log.Error("policy directory", zap.String("error", f.Err))
-		}
+	if f.Err != "" && (c.files == nil || f.Err != c.files.Err) {
+		c.log.Error("policy directory", zap.String("error", f.Err))
 	}
-	before := c.versions
+	before, known := c.versions, c.files != nil
 	c.versions, c.fileInfo = c.decoded.Accept(c.versions, f.Files)
-	c.noteFiles(before)
-	c.files, c.unsaved = &f, true
+	changed := c.noteFiles(before)
+	c.files = &f
+	if known && !changed {
+		c.unchanged()
+		return
+	}
+	c.unsaved = true
 	objects := make([]policy.Objects, len(c.versions))
 	for i, v := range c.versions {
 		objects[i] = v.Objects
@@ -239,14 +252,35 @@ func (c *Controller) takeFiles(f Files) {
 }
 
 func (c *Controller) takePorts(p ovsdb.Snapshot) {
-	var before host
-	before, c.host = c.host, newHost(p)
-	if c.ports != nil {
-		c.notePorts(before)
-	}
+	before := c.ports
 	c.ports = &p
+	if before != nil && sameBridge(*before, p) {
+		c.unchanged()
+		return
+	}
+	was := c.host
+	c.host = newHost(p)
+	if before != nil {
+		c.notePorts(was)
+	}
 	c.change.begin(time.Now())
 	c.dirty = true
+}
+
+// sameBridge says whether two snapshots differ in nothing that flows depend
+// on.
+func sameBridge(a, b ovsdb.Snapshot) bool {
+	a.CurCfg, a.NextCfg = b.CurCfg, b.NextCfg
+	return a.Equal(b)
+}
+
+// unchanged counts a snapshot that changes nothing as being in force, if
+// everything else is.
+func (c *Controller) unchanged() {
+	if c.conn != nil && !c.dirty && c.lastErr == "" && c.files != nil && c.ports != nil {
+		c.done = progress{c.files.Seq, c.ports.Seq}
+		c.answer()
+	}
 }
 
 // drop gives the connection up; what is installed is unknown from here on.
@@ -255,7 +289,7 @@ func (c *Controller) drop(err error) {
 		c.conn.Close()
 		c.conn = nil
 	}
-	c.installed, c.fdbFlushed = nil, false
+	c.installed, c.noFlood, c.infra = nil, nil, nil
 	if err != nil {
 		c.log.Warn("switch", zap.Error(err))
 		c.lastErr = err.Error()
@@ -289,10 +323,16 @@ func (c *Controller) round(ctx context.Context) {
 		return
 	}
 	c.failed++
-	c.log.Error("apply", zap.Error(err))
+	if err.Error() != c.lastErr {
+		c.log.Error("apply", zap.Error(err))
+	}
+	limit := maxBackoff
+	if c.conn == nil {
+		limit = maxDialBackoff
+	}
 	c.drop(nil)
 	c.lastErr, c.dirty = err.Error(), false
-	c.backoff = min(max(2*c.backoff, firstBackoff), maxBackoff)
+	c.backoff = min(max(2*c.backoff, firstBackoff), limit)
 	c.retry.Reset(c.backoff)
 }
 

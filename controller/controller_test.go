@@ -279,6 +279,95 @@ func TestAnyPathSameFlows(t *testing.T) {
 	}
 }
 
+// Flows of others that would act on packets are a reason to enforce nothing;
+// one that ours replaces, and those in later tables, are not.
+func TestForeignFlows(t *testing.T) {
+	sw := newFakeSwitch()
+	foreign := func(table flows.Table, priority uint16, match flows.Match) flows.Flow {
+		return flows.Flow{Key: flows.Key{Table: table, Priority: priority, Match: match}, Actions: flows.NewActions(-1, flows.Normal())}
+	}
+	harmless := []flows.Flow{foreign(0, 0, flows.Match{}), foreign(77, 5, flows.Match{})}
+	bad := foreign(0, 300, flows.NewMatch(flows.InPort(2)))
+	for _, f := range append(harmless, bad) {
+		sw.foreign.Put(f)
+	}
+	r := newRig(t, sw)
+	r.seq++
+	r.sendFiles(twoVMs(nil, ssh))
+	r.sendPorts(twoPorts)
+	s, err := r.c.Status(context.Background())
+	if err != nil || s.State != "out of date" || !strings.Contains(s.Reason, "priority=300,in_port=2 actions=NORMAL") {
+		t.Errorf("status %q: %q, %v", s.State, s.Reason, err)
+	}
+	if bundles, _, _ := r.noted(); len(bundles) > 0 {
+		t.Error("flows were installed")
+	}
+	sw.mu.Lock()
+	sw.foreign.Delete(bad.Key)
+	sw.mu.Unlock()
+	r.wait() // tried again without any event
+	if bundles, _, _ := r.noted(); len(bundles) != 1 {
+		t.Errorf("%d bundles", len(bundles))
+	}
+}
+
+// Flows of another layout go in the bundle that brings ours, and nothing that
+// was allowed under them goes on unjudged.
+func TestOtherLayout(t *testing.T) {
+	r := newRig(t, newFakeSwitch())
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	want := r.installed()
+	r.stop()
+	old := &flows.Set{}
+	for f := range r.sw.flows.All() {
+		f.Cookie ^= 0x3 << 48
+		old.Put(f)
+	}
+	r.sw.flows = old
+	r.forget()
+	r.start()
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	bundles, flushed, _ := r.noted()
+	if len(bundles) != 1 || !slices.Contains(flushed, "2") || !slices.Contains(flushed, "32768") {
+		t.Errorf("%d bundles, flushed %v", len(bundles), flushed)
+	}
+	if got := r.installed(); got != want {
+		t.Error("the flows are not those of a fresh start")
+	}
+}
+
+// A port that was added again has lost its NO_FLOOD, though nothing else
+// about it changed.
+func TestPortStatus(t *testing.T) {
+	r := newRig(t, newFakeSwitch())
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	r.forget()
+	r.sw.ports <- struct{}{}
+	r.wait()
+	if _, _, calls := r.noted(); !slices.Equal(calls, []string{"no-flood"}) {
+		t.Errorf("calls %v", calls)
+	}
+}
+
+// Snapshots in which nothing changed cost nothing, but count for a wait.
+func TestUnchangedSnapshots(t *testing.T) {
+	r := newRig(t, newFakeSwitch())
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	before, err := r.c.Status(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.forget()
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	after, err := r.c.Status(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, calls := r.noted(); len(calls) > 0 || after.Rounds != before.Rounds {
+		t.Errorf("calls %v, %d rounds", calls, after.Rounds-before.Rounds)
+	}
+}
+
 // A file that is refused keeps its last accepted version in force.
 func TestRefusedFileIsKept(t *testing.T) {
 	r := newRig(t, newFakeSwitch())

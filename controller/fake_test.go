@@ -21,6 +21,8 @@ import (
 type fakeSwitch struct {
 	mu      sync.Mutex
 	flows   *flows.Set
+	foreign *flows.Set
+	ports   chan struct{}
 	bundles []flows.Delta
 	flushed []string
 	noFlood map[uint32]bool
@@ -37,7 +39,9 @@ type fakeConn struct {
 	once sync.Once
 }
 
-func newFakeSwitch() *fakeSwitch { return &fakeSwitch{flows: &flows.Set{}} }
+func newFakeSwitch() *fakeSwitch {
+	return &fakeSwitch{flows: &flows.Set{}, foreign: &flows.Set{}, ports: make(chan struct{})}
+}
 
 func (s *fakeSwitch) dial(context.Context, string) (Switch, error) {
 	s.mu.Lock()
@@ -57,12 +61,14 @@ func (s *fakeSwitch) note(format string, args ...any) {
 	s.calls = append(s.calls, fmt.Sprintf(format, args...))
 }
 
-func (c *fakeConn) Dump(context.Context) (*flows.Set, error) {
+func (c *fakeConn) DumpAll(context.Context) (ours, foreign *flows.Set, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.note("dump")
-	return c.flows.Clone(), nil
+	return c.flows.Clone(), c.foreign.Clone(), nil
 }
+
+func (c *fakeConn) PortStatus() <-chan struct{} { return c.ports }
 
 func (c *fakeConn) Apply(_ context.Context, d flows.Delta) error {
 	c.mu.Lock()

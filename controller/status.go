@@ -89,8 +89,10 @@ func (c *Change) end() time.Duration {
 	return took
 }
 
-// noteFiles remembers which files changed, for the log.
-func (c *Controller) noteFiles(before []policy.Version) {
+// noteFiles remembers which files changed, for the log, and says whether any
+// did. A file that is refused again for the same reasons is not logged again.
+func (c *Controller) noteFiles(before []policy.Version) (changed bool) {
+	noted := len(c.lastWhat)
 	old := map[string][]byte{}
 	for _, v := range before {
 		old[v.File.Name] = v.File.Data
@@ -108,11 +110,17 @@ func (c *Controller) noteFiles(before []policy.Version) {
 	for _, name := range slices.Sorted(maps.Keys(old)) {
 		c.lastWhat = append(c.lastWhat, "-"+name)
 	}
+	refused := map[policy.Problem]bool{}
 	for _, f := range c.fileInfo {
 		for _, p := range f.Errors {
-			c.log.Error("manifest refused: " + p.Error())
+			refused[p] = true
+			if !c.refused[p] {
+				c.log.Error("manifest refused: " + p.Error())
+			}
 		}
 	}
+	c.refused = refused
+	return len(c.lastWhat) > noted
 }
 
 // notePorts remembers which VM ports changed, for the log.

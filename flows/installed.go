@@ -28,6 +28,17 @@ func InstalledEpochs(s *Set) map[uint16]InstalledEpoch {
 	return out
 }
 
+// OtherLayout says whether some of our flows are those of another layout of
+// the pipeline, whose epochs mean nothing here.
+func OtherLayout(s *Set) bool {
+	for f := range s.All() {
+		if f.Cookie>>48&0xf != layout {
+			return true
+		}
+	}
+	return false
+}
+
 // Owner is whom a port belongs to.
 type Owner struct {
 	MAC policy.MAC

@@ -153,9 +153,17 @@ func TestForeignFlowsStay(t *testing.T) {
 	if err != nil || set.Len() != 0 {
 		t.Errorf("took foreign flows for ours: %v, %v", set, err)
 	}
-	foreign, err := c.DumpForeign(ctx)
-	if err != nil || len(foreign) != 2 || foreign[0].Table != 3 || foreign[0].Count != 5 || len(foreign[0].Samples) != 3 || foreign[1].Count != 1 {
-		t.Errorf("got %+v, %v", foreign, err)
+	ours, foreign, err := c.DumpAll(ctx)
+	if err != nil || ours.Len() != 0 || foreign.Len() != 6 {
+		t.Errorf("got %v and %v, %v", ours, foreign, err)
+	}
+	// An addition takes the place of a foreign flow with its key.
+	if err := c.Apply(ctx, flows.Delta{Add: fs}); err != nil {
+		t.Fatal(err)
+	}
+	ours, foreign, err = c.DumpAll(ctx)
+	if err != nil || ours.Len() != 1 || foreign.Len() != 5 {
+		t.Errorf("after an addition: %v and %v, %v", ours, foreign, err)
 	}
 }
 

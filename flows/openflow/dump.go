@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"github.com/contiv/libOpenflow/openflow13"
 	"github.com/ovs-sg/ovs-sg/flows"
@@ -20,45 +19,20 @@ func (c *Conn) Dump(ctx context.Context) (*flows.Set, error) {
 	return set, nil
 }
 
-// Foreign tells of the flows in a table that are not ours.
-type Foreign struct {
-	Table   flows.Table
-	Count   int
-	Samples []string // some of them, as Flow.String prints them, cut off at 200 bytes
-}
-
-const (
-	foreignSamples   = 3
-	foreignSampleLen = 200
-)
-
-// DumpForeign reads the flows whose cookie is not ours and sums them up by
-// table, in order. No foreign flow: nil.
-func (c *Conn) DumpForeign(ctx context.Context) ([]Foreign, error) {
-	byTable := map[flows.Table]*Foreign{}
-	err := c.dump(ctx, 0, 0, func(f flows.Flow) {
+// DumpAll reads back all flows, ours and those of others apart.
+func (c *Conn) DumpAll(ctx context.Context) (ours, foreign *flows.Set, err error) {
+	ours, foreign = &flows.Set{}, &flows.Set{}
+	err = c.dump(ctx, 0, 0, func(f flows.Flow) {
 		if f.Cookie.Ours() {
-			return
-		}
-		t := byTable[f.Table]
-		if t == nil {
-			t = &Foreign{Table: f.Table}
-			byTable[f.Table] = t
-		}
-		if t.Count++; len(t.Samples) < foreignSamples {
-			s := f.String()
-			t.Samples = append(t.Samples, s[:min(len(s), foreignSampleLen)])
+			ours.Put(f)
+		} else {
+			foreign.Put(f)
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("dump foreign flows: %w", err)
+		return nil, nil, fmt.Errorf("dump all flows: %w", err)
 	}
-	var out []Foreign
-	for _, t := range byTable {
-		out = append(out, *t)
-	}
-	slices.SortFunc(out, func(a, b Foreign) int { return int(a.Table) - int(b.Table) })
-	return out, nil
+	return ours, foreign, nil
 }
 
 func (c *Conn) dump(ctx context.Context, cookie, mask uint64, yield func(flows.Flow)) error {
