@@ -54,7 +54,8 @@ func (c *Controller) apply(ctx context.Context) error {
 	}
 
 	started := time.Now()
-	model := c.policy.Resolve(c.host.vifs)
+	enforce := c.guard()
+	model := enforce.Resolve(c.host.vifs)
 	desired, next, err := c.compile(model)
 	if err != nil {
 		return err
@@ -88,7 +89,7 @@ func (c *Controller) apply(ctx context.Context) error {
 		return err
 	}
 	delta.ApplyTo(c.installed)
-	c.model = model
+	c.model, c.enforced = model, enforce
 	c.memory = memory{next.epochs, next.generation, []*flows.Grants{next.grants}, owners, places}
 	c.report(delta, compiled, confirmed)
 	return nil

@@ -15,6 +15,8 @@ import (
 //	POST /wait    204 when all that happened before the request is in force,
 //	              503 and the reason when that cannot be said; ends with the
 //	              request
+//	POST /release 204 when the change of policy that was held is let go on, 409
+//	              if there is none
 func (c *Controller) Serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
@@ -29,6 +31,13 @@ func (c *Controller) Serve(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("POST /wait", func(w http.ResponseWriter, r *http.Request) {
 		if err := c.Wait(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("POST /release", func(w http.ResponseWriter, r *http.Request) {
+		if err := c.Release(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)

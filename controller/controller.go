@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -76,7 +77,10 @@ type Config struct {
 	Daemon Daemon
 	Store  Store
 	Policy policy.Options
-	Logger *zap.Logger
+	// MaxRevoke is the share (0 to 1) of the rules in force that a change of
+	// policy may remove without being held; 0: no change is ever held.
+	MaxRevoke float64
+	Logger    *zap.Logger
 	// ApplyTimeout bounds one round with the switch; a minute if zero.
 	ApplyTimeout time.Duration
 }
@@ -87,7 +91,13 @@ type Controller struct {
 	log *zap.Logger
 
 	requests chan request
+	releases chan chan error
 	statuses chan chan Status
+
+	// For those who ask while the loop is busy: since when it has been, in
+	// Unix nanoseconds, 0 if it is not, and what it said last.
+	busySince  atomic.Int64
+	lastStatus atomic.Pointer[Status]
 
 	// What follows belongs to the goroutine of Run.
 	files    *Files
@@ -95,8 +105,11 @@ type Controller struct {
 	versions []policy.Version
 	fileInfo []policy.FileStatus
 	refused  map[policy.Problem]bool
-	unsaved  bool // versions are newer than the store
-	policy   *policy.Policy
+	unsaved  bool           // versions are newer than the store
+	policy   *policy.Policy // the newest
+	enforced *policy.Policy // the one in force, before a restart if it comes to that
+	released *policy.Policy // one that was confirmed
+	held     *Held
 	ports    *ovsdb.Snapshot
 	host     host
 
@@ -140,6 +153,7 @@ func New(cfg Config) *Controller {
 	return &Controller{
 		cfg: cfg, log: cfg.Logger,
 		requests: make(chan request),
+		releases: make(chan chan error),
 		statuses: make(chan chan Status),
 		memory:   memory{epochs: map[uint16]uint16{}},
 	}
@@ -159,6 +173,9 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.retry.Stop()
 	if c.cfg.Store != nil {
 		c.versions = c.cfg.Store.Versions()
+		if len(c.versions) > 0 {
+			c.enforced = c.newPolicy()
+		}
 	}
 	defer func() {
 		if c.conn != nil {
@@ -191,8 +208,12 @@ func (c *Controller) Run(ctx context.Context) error {
 		case r := <-c.requests:
 			c.waiters = append(c.waiters, r)
 			c.answer()
+		case answer := <-c.releases:
+			answer <- c.release()
 		case s := <-c.statuses:
-			s <- c.status()
+			now := c.status()
+			c.lastStatus.Store(&now)
+			s <- now
 		}
 		// Take all that is there before working on it.
 		c.drain()
@@ -204,9 +225,9 @@ func (c *Controller) Run(ctx context.Context) error {
 }
 
 // save keeps what was accepted, after it has been enforced: the disk must not
-// hold that up.
+// hold that up, and a restart must not release what is held.
 func (c *Controller) save() {
-	if c.cfg.Store == nil || !c.unsaved {
+	if c.cfg.Store == nil || !c.unsaved || c.cfg.MaxRevoke > 0 && c.enforced != c.policy {
 		return
 	}
 	c.unsaved = false
@@ -241,14 +262,20 @@ func (c *Controller) takeFiles(f Files) {
 		return
 	}
 	c.unsaved = true
+	c.policy = c.newPolicy()
+	c.change.begin(f.Since)
+	c.dirty = true
+}
+
+// newPolicy joins the accepted files.
+func (c *Controller) newPolicy() *policy.Policy {
 	objects := make([]policy.Objects, len(c.versions))
 	for i, v := range c.versions {
 		objects[i] = v.Objects
 	}
 	// Accept lets no object in twice, so New finds no errors.
-	c.policy, _ = policy.New(objects, c.cfg.Policy)
-	c.change.begin(f.Since)
-	c.dirty = true
+	p, _ := policy.New(objects, c.cfg.Policy)
+	return p
 }
 
 func (c *Controller) takePorts(p ovsdb.Snapshot) {
@@ -311,7 +338,9 @@ func (c *Controller) round(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
 	defer cancel()
+	c.busySince.Store(time.Now().UnixNano())
 	err := c.apply(ctx)
+	c.busySince.Store(0)
 	c.dirty = false
 	if err == nil {
 		c.backoff, c.lastErr = 0, ""
@@ -343,6 +372,8 @@ func (c *Controller) answer() {
 		switch {
 		case w.ctx.Err() != nil:
 			w.result <- w.ctx.Err()
+		case c.held != nil && !c.dirty && c.done.files >= w.at.files:
+			w.result <- errHeld
 		case c.conn != nil && !c.dirty && c.done.files >= w.at.files && c.done.ports >= w.at.ports:
 			err := c.conn.Barrier(w.ctx)
 			if err != nil && w.ctx.Err() == nil {
@@ -357,6 +388,17 @@ func (c *Controller) answer() {
 		}
 	}
 	c.waiters = rest
+}
+
+// Release confirms the change of policy that is held.
+func (c *Controller) Release(ctx context.Context) error {
+	answer := make(chan error, 1)
+	select {
+	case c.releases <- answer:
+		return <-answer
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Wait returns when everything that happened in the policy directory and in

@@ -127,12 +127,15 @@ type rig struct {
 	files  chan Files
 	ports  chan ovsdb.Snapshot
 	seq    uint64
+	config func(*Config) // changes the configuration, if set
 	cancel context.CancelFunc
 	ended  chan struct{}
 }
 
-func newRig(t *testing.T, sw *fakeSwitch) *rig {
-	r := &rig{t: t, sw: sw}
+func newRig(t *testing.T, sw *fakeSwitch) *rig { return newRigWith(t, sw, nil) }
+
+func newRigWith(t *testing.T, sw *fakeSwitch, config func(*Config)) *rig {
+	r := &rig{t: t, sw: sw, config: config}
 	r.start()
 	t.Cleanup(func() { r.stop() })
 	return r
@@ -142,10 +145,14 @@ func newRig(t *testing.T, sw *fakeSwitch) *rig {
 func (r *rig) start() {
 	r.files, r.ports = make(chan Files), make(chan ovsdb.Snapshot)
 	now := func(context.Context) (uint64, error) { return r.seq, nil }
-	r.c = New(Config{
+	cfg := Config{
 		Bridge: "br0", Files: r.files, Ports: r.ports, SyncFiles: now, SyncPorts: now,
 		Prepare: func(context.Context) error { return nil }, Dial: r.sw.dial, Logger: zaptest.NewLogger(r.t),
-	})
+	}
+	if r.config != nil {
+		r.config(&cfg)
+	}
+	r.c = New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel, r.ended = cancel, make(chan struct{})
 	go func() {

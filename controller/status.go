@@ -16,7 +16,7 @@ import (
 // Status is what the agent knows of itself. Its JSON form is the output of
 // "ovs-sg status -o json".
 type Status struct {
-	State    string       `json:"state"` // "enforcing", "starting" or "out of date"
+	State    string       `json:"state"` // "enforcing", "starting", "held" or "out of date"
 	Reason   string       `json:"reason,omitempty"`
 	Bridge   string       `json:"bridge"`
 	OVS      string       `json:"ovsVersion,omitempty"`
@@ -28,6 +28,7 @@ type Status struct {
 	Ports    []PortStatus `json:"ports"`
 	Warnings []string     `json:"warnings"`
 	Notes    []string     `json:"notes"`
+	Held     *Held        `json:"held,omitempty"`
 	Last     *LastChange  `json:"lastChange,omitempty"`
 }
 
@@ -144,14 +145,36 @@ func (c *Controller) notePorts(before host) {
 	}
 }
 
-// Status asks the loop how things are.
+// statusPatience is how long the loop, which is busy while the switch is, is
+// waited for.
+const statusPatience = 250 * time.Millisecond
+
+// Status asks the loop how things are. While the loop waits for the switch,
+// the answer is what it said last, and for how long it has been waiting. An
+// error means that the loop neither answers nor waits.
 func (c *Controller) Status(ctx context.Context) (Status, error) {
 	answer := make(chan Status, 1)
-	select {
-	case c.statuses <- answer:
-		return <-answer, nil
-	case <-ctx.Done():
-		return Status{}, ctx.Err()
+	patience := time.NewTimer(statusPatience)
+	defer patience.Stop()
+	for {
+		select {
+		case c.statuses <- answer:
+			return <-answer, nil
+		case <-patience.C:
+			since := c.busySince.Load()
+			if since == 0 {
+				continue // waits for the loop or ctx
+			}
+			s := Status{Bridge: c.cfg.Bridge}
+			if last := c.lastStatus.Load(); last != nil {
+				s = *last
+			}
+			s.State = "out of date"
+			s.Reason = "waiting for the switch for " + time.Since(time.Unix(0, since)).Round(time.Millisecond).String()
+			return s, nil
+		case <-ctx.Done():
+			return Status{}, ctx.Err()
+		}
 	}
 }
 
@@ -171,6 +194,9 @@ func (c *Controller) status() Status {
 			missing = append(missing, "OVSDB")
 		}
 		s.Reason = "waiting for " + strings.Join(missing, " and ")
+	case c.conn != nil && !c.dirty && c.lastErr == "" && c.held != nil:
+		held := *c.held
+		s.State, s.Reason, s.Held = "held", "the newest policy waits for ovs-sg release: "+held.Reason, &held
 	case c.conn != nil && !c.dirty && c.lastErr == "":
 		s.State = "enforcing"
 	default:

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -41,10 +43,21 @@ type agentCmd struct {
 	DefaultGroup        string `help:"Name of the group of VMs that list none." default:"default-sto-1" placeholder:"NAME"`
 	DefaultGroupContent string `help:"What that group allows where no manifest defines it: own-subnet, whole-vpc, egress-only or nothing." enum:"own-subnet,whole-vpc,egress-only,nothing" default:"own-subnet" placeholder:"WHAT"`
 
+	MaxRevoke    uint8  `help:"Hold a change of policy that removes more than this share, in percent, of the rules in force on this host, or all rules of every VM, until ovs-sg release; 0: never." default:"0" placeholder:"PERCENT"`
+	ControlGroup string `help:"Group that may use the control socket, besides its owner." placeholder:"GROUP"`
+
 	MetricsAddr string        `help:"Serve Prometheus metrics on this TCP address." placeholder:"ADDR"`
 	LogFormat   string        `help:"console or json." enum:"console,json" default:"console" placeholder:"FORMAT"`
 	LogLevel    string        `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL"`
 	Resync      time.Duration `help:"How often the policy directory is read without any event." default:"30s" placeholder:"D"`
+}
+
+// Validate refuses what the flags' types let through.
+func (a *agentCmd) Validate() error {
+	if a.MaxRevoke > 100 {
+		return fmt.Errorf("--max-revoke: %d is no percentage", a.MaxRevoke)
+	}
+	return nil
 }
 
 // Run implements the agent command.
@@ -106,6 +119,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		Dial:      dialer(mgmt),
 		Daemon:    &vswitchd{rundir: rundir, socket: a.Unixctl, bridge: a.Bridge},
 		Policy:    policy.Options{DefaultGroup: a.DefaultGroup, DefaultContent: content},
+		MaxRevoke: float64(a.MaxRevoke) / 100,
 		Logger:    log,
 	}
 	if a.StateDir != "" {
@@ -115,7 +129,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		}
 		cfg.Store = store
 	}
-	listener, err := listenUnix(a.Control)
+	listener, err := listenUnix(a.Control, a.ControlGroup)
 	if err != nil {
 		return err
 	}
@@ -134,9 +148,38 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		g.Go(func() error { return serveMetrics(ctx, a.MetricsAddr, c) })
 	}
 	log.Info("agent started", zap.String("bridge", a.Bridge), zap.String("policy", a.PolicyDir), zap.String("version", version))
-	// Without a service manager this does nothing.
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+	g.Go(func() error { return notifySystemd(ctx, c) })
 	return g.Wait()
+}
+
+// notifySystemd tells a service manager, if there is one, that the agent is
+// ready and, as long as the loop answers, alive (sd_notify(3)).
+func notifySystemd(ctx context.Context, c *controller.Controller) error {
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		return fmt.Errorf("notify systemd: %w", err)
+	}
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		return fmt.Errorf("watchdog: %w", err)
+	}
+	if interval == 0 {
+		return nil
+	}
+	tick := time.NewTicker(interval / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			answer, cancel := context.WithTimeout(ctx, interval/3)
+			_, err := c.Status(answer)
+			cancel()
+			if err == nil {
+				_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+			}
+		}
+	}
 }
 
 // flowTables are the names and prefixes that the tables get in the switch.
@@ -168,9 +211,10 @@ func relay(ctx context.Context, in <-chan dirwatch.Snapshot, out chan<- controll
 	}
 }
 
-// listenUnix listens on a socket that only the owner may use. A socket that
-// another agent left is replaced; one that answers is not.
-func listenUnix(path string) (net.Listener, error) {
+// listenUnix listens on a socket that only the owner and, if one is named, a
+// group may use. A socket that another agent left is replaced; one that
+// answers is not.
+func listenUnix(path, group string) (net.Listener, error) {
 	if conn, err := net.Dial("unix", path); err == nil {
 		conn.Close()
 		return nil, fmt.Errorf("control socket %s: another agent answers there", path)
@@ -182,8 +226,31 @@ func listenUnix(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	old := syscall.Umask(0o177)
-	defer syscall.Umask(old)
-	return net.Listen("unix", path)
+	l, err := net.Listen("unix", path)
+	syscall.Umask(old)
+	if err != nil || group == "" {
+		return l, err
+	}
+	if err := shareWith(path, group); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return l, nil
+}
+
+func shareWith(path, group string) error {
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return err
+	}
+	if err := os.Chown(path, -1, gid); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o660)
 }
 
 func serveMetrics(ctx context.Context, addr string, c *controller.Controller) error {

@@ -29,11 +29,7 @@ type statusCmd struct {
 func (s *statusCmd) Run() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.Timeout)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", s.Control)
-		},
-	}}
+	client := controlClient(s.Control)
 	if s.Wait {
 		if _, err := call(ctx, client, http.MethodPost, "/wait"); err != nil {
 			// Show how things are all the same.
@@ -42,6 +38,27 @@ func (s *statusCmd) Run() error {
 		}
 	}
 	return s.show(client)
+}
+
+type releaseCmd struct {
+	Control string `help:"The agent's control socket." default:"${control}" placeholder:"SOCKET"`
+}
+
+// Run implements the release command.
+func (r *releaseCmd) Run() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	_, err := call(ctx, controlClient(r.Control), http.MethodPost, "/release")
+	return err
+}
+
+// controlClient talks to an agent, whatever the host in the URL.
+func controlClient(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+	}}
 }
 
 func (s *statusCmd) show(client *http.Client) error {

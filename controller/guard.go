@@ -1,0 +1,66 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+// Held is a change of policy that waits for somebody to confirm it.
+type Held struct {
+	Reason  string `json:"reason"`
+	Rules   int    `json:"rules"`   // that VMs of this host have, counted for each VM
+	Removed int    `json:"removed"` // of these, those that the change removes
+	VMs     int    `json:"vms"`     // ports that have rules
+	Cut     int    `json:"cut"`     // of these, those that would have none
+}
+
+// errHeld is the answer to those who wait for a change that is held.
+var errHeld = errors.New("the change of policy is held: it waits for ovs-sg release")
+
+// guard decides which policy is to be enforced: the newest, unless it takes
+// away more than the operator wants to see go unasked. Such a one is held, and
+// what was in force stays.
+func (c *Controller) guard() *policy.Policy {
+	if c.enforced == nil || c.policy == c.enforced || c.cfg.MaxRevoke <= 0 || c.released == c.policy {
+		c.hold(nil)
+		return c.policy
+	}
+	before := flows.NewGrants(c.enforced.Resolve(c.host.vifs))
+	r := flows.NewGrants(c.policy.Resolve(c.host.vifs)).Revokes(before)
+	held := &Held{Rules: r.Before, Removed: r.Removed, VMs: r.Ports, Cut: r.Cut}
+	switch {
+	case r.Ports > 0 && r.Cut == r.Ports:
+		held.Reason = fmt.Sprintf("it would leave none of the %d VMs on this host with any rule", r.Ports)
+	case float64(r.Removed) > c.cfg.MaxRevoke*float64(r.Before):
+		held.Reason = fmt.Sprintf("it would remove %d of %d rules in force on this host, more than %g %%",
+			r.Removed, r.Before, 100*c.cfg.MaxRevoke)
+	default:
+		c.hold(nil)
+		return c.policy
+	}
+	c.hold(held)
+	return c.enforced
+}
+
+// hold notes whether a change is held, and says so once.
+func (c *Controller) hold(h *Held) {
+	if h != nil && (c.held == nil || *c.held != *h) {
+		c.log.Warn("change of policy held until ovs-sg release", zap.String("reason", h.Reason))
+	}
+	c.held = h
+}
+
+// release lets the newest policy pass the guard.
+func (c *Controller) release() error {
+	if c.held == nil {
+		return errors.New("nothing is held")
+	}
+	c.log.Info("change of policy released")
+	c.released, c.dirty = c.policy, true
+	return nil
+}

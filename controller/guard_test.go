@@ -1,0 +1,93 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+// memoryStore is a Store in memory.
+type memoryStore struct{ versions []policy.Version }
+
+func (s *memoryStore) Versions() []policy.Version { return s.versions }
+
+func (s *memoryStore) Save(v []policy.Version) error {
+	s.versions = v
+	return nil
+}
+
+func (r *rig) status() Status {
+	r.t.Helper()
+	s, err := r.c.Status(context.Background())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
+
+func TestGuard(t *testing.T) {
+	store := &memoryStore{}
+	r := newRigWith(t, newFakeSwitch(), func(c *Config) { c.MaxRevoke, c.Store = 0.5, store })
+	full := state{twoVMs(nil, ssh, fromB, egress), twoPorts}
+	r.set(full) // the first policy is never held
+	before := r.installed()
+
+	tryHeld := func(s state, reason string) {
+		t.Helper()
+		r.seq++
+		r.sendFiles(s.policy)
+		r.sendPorts(s.ports)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := r.c.Wait(ctx); err == nil || !strings.Contains(err.Error(), "held") {
+			t.Fatalf("%s: wait: %v", reason, err)
+		}
+		if st := r.status(); st.State != "held" || st.Held == nil || !strings.Contains(st.Reason, reason) {
+			t.Errorf("%s: status %q %q %+v", reason, st.State, st.Reason, st.Held)
+		}
+		if r.installed() != before {
+			t.Errorf("%s: the flows changed", reason)
+		}
+	}
+	// Four rules in force, three of one and one of two.
+	tryHeld(state{twoVMs(nil), twoPorts}, "3 of 4 rules")
+	tryHeld(state{"", twoPorts}, "none of the 2 VMs")
+
+	// A restart holds what was held.
+	r.stop()
+	r.start()
+	tryHeld(state{"", twoPorts}, "none of the 2 VMs")
+
+	// What takes away little enough needs nobody.
+	r.set(state{twoVMs(nil, ssh, egress), twoPorts})
+	if st := r.status(); st.State != "enforcing" || st.Held != nil {
+		t.Errorf("status %q %+v", st.State, st.Held)
+	}
+	if err := r.c.Release(context.Background()); err == nil {
+		t.Error("released though nothing was held")
+	}
+
+	before = r.installed()
+	tryHeld(state{"", twoPorts}, "none of the 2 VMs")
+	if err := r.c.Release(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	r.wait()
+	if strings.Contains(r.installed(), "conj_id") || r.status().State != "enforcing" {
+		t.Errorf("after the release: %q", r.status().State)
+	}
+}
+
+// Without being asked for, the guard holds nothing.
+func TestNoGuard(t *testing.T) {
+	r := newRig(t, newFakeSwitch())
+	r.set(state{twoVMs(nil, ssh, fromB, egress), twoPorts})
+	r.set(state{"", twoPorts})
+	if err := r.c.Release(context.Background()); err == nil || errors.Is(err, context.Canceled) {
+		t.Errorf("release: %v", err)
+	}
+}
