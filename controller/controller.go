@@ -61,8 +61,8 @@ type Store interface {
 	Save([]policy.Version) error
 }
 
-// Config is what a Controller works with. All but Store, Daemon and the
-// policy options must be set.
+// Config is what a Controller works with. All but Store, Daemon,
+// PortsError and the policy options must be set.
 type Config struct {
 	Bridge string
 	Files  <-chan Files
@@ -70,6 +70,8 @@ type Config struct {
 	// SyncFiles and SyncPorts return the sequence number of a snapshot that
 	// holds everything that happened before the call.
 	SyncFiles, SyncPorts func(context.Context) (uint64, error)
+	// PortsError says why Ports may be out of date; "" if they are not.
+	PortsError func() string
 	// Prepare sets the bridge up before flows are installed.
 	Prepare func(context.Context) error
 	// Dial opens the OpenFlow connection, given the bridge's datapath_type.

@@ -69,6 +69,8 @@ func unusable(p ovsdb.Port) string {
 		return fmt.Sprintf("ofport %d is above %d, the highest with a connection tracking zone: set ofport_request", p.OFPort, flows.MaxOFPort)
 	case p.Kind == ovsdb.VM && p.EffectiveVLANMode() != "access" && (p.Tagged || len(p.Trunks) > 0):
 		return "a VM port must be a VLAN access port or have no VLAN at all, not " + p.EffectiveVLANMode()
+	case p.Kind == ovsdb.Infrastructure && p.EffectiveVLANMode() == "dot1q-tunnel":
+		return "vlan_mode dot1q-tunnel is not supported"
 	}
 	return ""
 }

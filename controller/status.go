@@ -202,6 +202,11 @@ func (c *Controller) status() Status {
 	default:
 		s.State = "out of date"
 	}
+	if c.cfg.PortsError != nil {
+		if err := c.cfg.PortsError(); err != "" {
+			s.Warnings = append(s.Warnings, "OVSDB: "+err+"; what was in force stays in force")
+		}
+	}
 	if c.files != nil && c.files.Err != "" {
 		s.Warnings = append(s.Warnings, "policy directory: "+c.files.Err+"; what was in force stays in force")
 	}
@@ -285,11 +290,11 @@ func describe(ps *PortStatus, e *policy.Endpoint) {
 	}
 	switch {
 	case !e.Known:
-		ps.State, ps.Reason = "blocked", "no VirtualMachine manifest describes this interface"
+		ps.State, ps.Reason = "blocked", "no VirtualMachine manifest describes this interface: only DHCP passes"
 	case e.MAC.IsZero():
 		ps.State, ps.Reason = "blocked", "no MAC address: neither macAddress nor external_ids:attached-mac, or another port has it"
 	case len(e.Addrs) == 0:
-		ps.Reason = "no IP address: only DHCP passes"
+		ps.Reason = "no IP address: only what needs none passes, such as DHCP"
 	case len(e.Groups) == 0:
 		ps.Reason = "none of its " + strconv.Quote("securityGroups") + " exists: nothing is allowed"
 	}

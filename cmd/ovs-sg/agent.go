@@ -114,13 +114,14 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	cfg := controller.Config{
 		Bridge: a.Bridge,
 		Ports:  db.Snapshots(), SyncPorts: db.Sync,
-		SyncFiles: watcher.Sync,
-		Prepare:   func(ctx context.Context) error { return db.Prepare(ctx, flowTables()) },
-		Dial:      dialer(mgmt),
-		Daemon:    &vswitchd{rundir: rundir, socket: a.Unixctl, bridge: a.Bridge},
-		Policy:    policy.Options{DefaultGroup: a.DefaultGroup, DefaultContent: content},
-		MaxRevoke: float64(a.MaxRevoke) / 100,
-		Logger:    log,
+		PortsError: func() string { return portsError(db.Status()) },
+		SyncFiles:  watcher.Sync,
+		Prepare:    func(ctx context.Context) error { return db.Prepare(ctx, flowTables()) },
+		Dial:       dialer(mgmt),
+		Daemon:     &vswitchd{rundir: rundir, socket: a.Unixctl, bridge: a.Bridge},
+		Policy:     policy.Options{DefaultGroup: a.DefaultGroup, DefaultContent: content},
+		MaxRevoke:  float64(a.MaxRevoke) / 100,
+		Logger:     log,
 	}
 	if a.StateDir != "" {
 		store, err := dirwatch.OpenStore(a.StateDir)
@@ -189,6 +190,16 @@ func flowTables() []ovsdb.Table {
 		out = append(out, ovsdb.Table{ID: uint8(t), Name: t.String(), Prefixes: t.Prefixes()})
 	}
 	return out
+}
+
+func portsError(s ovsdb.Status) string {
+	switch {
+	case s.Connected:
+		return ""
+	case s.LastError != nil:
+		return s.LastError.Error()
+	}
+	return "not connected yet"
 }
 
 // relay hands the directory's snapshots to the controller, the newest first.

@@ -4,14 +4,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/dirwatch"
 )
 
 type checkCmd struct {
-	Paths []string `arg:"" name:"path" help:"Manifest files, or directories of *.yaml and *.yml."`
+	Paths        []string `arg:"" name:"path" help:"Manifest files, or directories of *.yaml and *.yml."`
+	DefaultGroup string   `help:"Name of the group of VMs that list none." default:"default-sto-1" placeholder:"NAME"`
 }
 
 // Run implements the check command: errors to stderr, one a line, as
@@ -44,7 +44,7 @@ func (c *checkCmd) Run() error {
 			objects = append(objects, o)
 		}
 	}
-	p, problems := policy.New(objects, policy.Options{})
+	p, problems := policy.New(objects, policy.Options{DefaultGroup: c.DefaultGroup})
 	report(problems)
 	report(p.Problems())
 	if bad {
@@ -64,8 +64,7 @@ func manifests(path string) ([]string, error) {
 	}
 	var out []string
 	for _, e := range entries {
-		ext := filepath.Ext(e.Name())
-		if !strings.HasPrefix(e.Name(), ".") && slices.Contains([]string{".yaml", ".yml"}, ext) {
+		if dirwatch.IsManifest(e.Name()) {
 			out = append(out, filepath.Join(path, e.Name()))
 		}
 	}

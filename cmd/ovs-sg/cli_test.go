@@ -145,7 +145,7 @@ func TestRefusedFile(t *testing.T) {
 	h.start()
 	check("restart with a bad file")
 	out, stderr, code := runCLI(t, "status", "--control", h.path("control.sock"), "--wait")
-	for _, want := range []string{"enforcing", "groups.yaml  kept", "tap1", "default/web", "10.0.1.11"} {
+	for _, want := range []string{"enforcing", "groups.yaml   kept", "tap1", "default/web", "10.0.1.11"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in the status (exit %d, %s):\n%s", want, code, stderr, out)
 		}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -47,7 +48,7 @@ func main() {
 		kong.Vars{"control": defaultControl},
 		kong.UsageOnError())
 	if err := ctx.Run(); err != nil {
-		if err != errSilent {
+		if !errors.Is(err, errSilent) {
 			fmt.Fprintln(os.Stderr, "ovs-sg: "+err.Error())
 		}
 		os.Exit(1)

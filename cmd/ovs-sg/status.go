@@ -116,10 +116,11 @@ func printStatus(out io.Writer, s controller.Status) error {
 	if len(s.Files) > 0 {
 		fmt.Fprintf(w, "\nFILE\tSTATE\n")
 	}
+	var below []string // what would tear a table apart
 	for _, f := range s.Files {
 		fmt.Fprintf(w, "%s\t%s\n", f.Name, f.State)
 		for _, e := range f.Errors {
-			fmt.Fprintf(w, "  %s\n", e)
+			below = append(below, "error: "+e)
 		}
 	}
 	if len(s.Ports) > 0 {
@@ -129,16 +130,17 @@ func printStatus(out io.Writer, s controller.Status) error {
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.OFPort, p.Kind, p.State, dash(p.VM),
 			dash(strings.Join(p.Addrs, " ")), dash(strings.Join(p.Groups, " ")))
 		if p.Reason != "" && p.State != "trusted" {
-			fmt.Fprintf(w, "  %s\n", p.Reason)
+			below = append(below, p.Name+": "+p.Reason)
 		}
 	}
-	for i, list := range [][]string{s.Warnings, s.Notes} {
-		for _, line := range list {
-			fmt.Fprintf(w, "\n%s: %s", [...]string{"warning", "note"}[i], line)
-		}
+	for _, line := range s.Warnings {
+		below = append(below, "warning: "+line)
 	}
-	if len(s.Warnings)+len(s.Notes) > 0 {
-		fmt.Fprintln(w)
+	for _, line := range s.Notes {
+		below = append(below, "note: "+line)
+	}
+	if len(below) > 0 {
+		fmt.Fprintf(w, "\n%s\n", strings.Join(below, "\n"))
 	}
 	return w.Flush()
 }

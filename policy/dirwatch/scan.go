@@ -70,7 +70,7 @@ func (s *scanner) scan(full bool) ([]policy.File, error) {
 		files := make([]policy.File, 0, len(list))
 		for _, d := range list {
 			name := d.Name()
-			if !wanted(name) {
+			if !IsManifest(name) {
 				continue
 			}
 			if e, ok := s.read(name, full); ok {
@@ -89,8 +89,8 @@ func (s *scanner) scan(full bool) ([]policy.File, error) {
 	return nil, fmt.Errorf("read policy directory: %s is being replaced", s.dir)
 }
 
-// wanted reports whether a file of that name is a manifest.
-func wanted(name string) bool {
+// IsManifest reports whether a file of that name is looked at.
+func IsManifest(name string) bool {
 	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") {
 		return false
 	}

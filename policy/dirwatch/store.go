@@ -44,7 +44,7 @@ func OpenStore(dir string) (*Store, error) {
 			continue
 		}
 		name, ok := strings.CutSuffix(d.Name(), acceptedSuffix)
-		if !ok || !d.Type().IsRegular() || !wanted(name) {
+		if !ok || !d.Type().IsRegular() || !IsManifest(name) {
 			continue
 		}
 		data, _, err := readRegular(path)
@@ -111,7 +111,7 @@ func (s *Store) Save(versions []policy.Version) error {
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name+acceptedSuffix) }
 
 func (s *Store) write(name string, data []byte) (err error) {
-	if !wanted(name) || name != filepath.Base(name) {
+	if !IsManifest(name) || name != filepath.Base(name) {
 		return fmt.Errorf("write accepted copy: %q is no name of a policy file", name)
 	}
 	f, err := os.CreateTemp(s.dir, tempPrefix+"*")
