@@ -19,8 +19,9 @@ TIMEOUT  ?= 8m
 export GOFLAGS := $(GOFLAGS) $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 
 # Packages with tests that need neither Open vSwitch nor root, but for
-# those of flows that say "on switch" in their name.
+# those of flows that ask a switch.
 FAST = ./policy/... ./flows
+ASK  = ^TestExact|OnSwitch|ThroughConn
 # Packages with tests against a private Open vSwitch.
 OVS  = ./ovsdb/... ./flows/... ./controller/...
 # Packages with tests that send packets; they need root.
@@ -45,7 +46,7 @@ test: provision build ## Run every test, with the race detector. Needs root.
 	REQUIRE_OVS=1 $(GO) test -race -timeout $(TIMEOUT) ./...
 
 test-fast: tools ## Run the tests that need neither Open vSwitch nor root.
-	$(GO) test -short -skip OnSwitch $(FAST)
+	$(GO) test -short -skip '$(ASK)' $(FAST)
 
 test-ovs: provision ## Run the tests against a private Open vSwitch without packets.
 	REQUIRE_OVS=1 $(GO) test -timeout $(TIMEOUT) $(OVS)
@@ -69,7 +70,7 @@ lint: tools ## Run go vet, gofmt and, if it is installed, golangci-lint.
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo 'golangci-lint is not installed: skipped'; fi
 
 golden: provision ## Rewrite the golden flows; read the diff as an operator would.
-	$(GO) test ./flows -update
+	$(GO) test ./flows -run CompileGolden -update
 	@git --no-pager diff --stat -- flows/testdata
 
 cover: provision ## Show what the tests leave out; bin/cover.html has the lines.
