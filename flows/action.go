@@ -242,21 +242,6 @@ func (c Conjunction) action() Action {
 	return nicira(nxConjunction, append([]byte{c.K - 1, c.N}, binary.BigEndian.AppendUint32(nil, c.ID)...)...)
 }
 
-// conjunctions returns the conjunctions of instructions that hold nothing
-// else.
-func (a Actions) conjunctions() (cs []Conjunction, ok bool) {
-	if len(a.wire) < 8 || a.wire[1] != instructionApply {
-		return nil, false
-	}
-	for _, x := range splitActions([]byte(a.wire[8:])) {
-		if binary.BigEndian.Uint16(x) != actionExperiment || binary.BigEndian.Uint16(x[8:]) != nxConjunction {
-			return nil, false
-		}
-		cs = append(cs, Conjunction{binary.BigEndian.Uint32(x[12:]), x[10] + 1, x[11]})
-	}
-	return cs, true
-}
-
 func splitActions(b []byte) (as []Action) {
 	for len(b) >= 8 {
 		n := int(binary.BigEndian.Uint16(b[2:]))

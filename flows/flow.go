@@ -43,7 +43,6 @@ func (f Flow) String() string {
 		fmt.Fprintf(&b, "table=%d, ", uint8(f.Table))
 	}
 	match := f.Match.String()
-	// conj_id needs no care here: it stands first in the match's own text.
 	if f.Priority != 0x8000 {
 		fmt.Fprintf(&b, "priority=%d", f.Priority)
 		if match != "" {

@@ -31,25 +31,25 @@ import (
 )
 
 type agentCmd struct {
-	OVSDB     string   `name:"ovsdb" help:"Socket of ovsdb-server." default:"unix:/var/run/openvswitch/db.sock" placeholder:"unix:PATH"`
+	OVSDB     string   `name:"ovsdb" help:"Socket of ovsdb-server." default:"unix:/var/run/openvswitch/db.sock"`
 	Bridge    string   `help:"The bridge." required:"" placeholder:"BR"`
 	OpenFlow  string   `name:"openflow" help:"The bridge's OpenFlow socket (default: BR.mgmt beside the database socket)." placeholder:"unix:PATH"`
 	Unixctl   string   `help:"ovs-vswitchd's control socket (default: by ovs-vswitchd.pid beside the database socket)." placeholder:"PATH"`
 	PolicyDir string   `help:"Directory of manifests." required:"" placeholder:"DIR"`
 	Uplink    []string `help:"Interface to trust, besides those that are infrastructure by their type; may be repeated." placeholder:"IFACE"`
-	Control   string   `help:"Control socket." default:"${control}" placeholder:"SOCKET"`
-	StateDir  string   `help:"Directory for the accepted versions of manifests; empty: none are kept across restarts." default:"/var/lib/ovs-sg" placeholder:"DIR"`
+	Control   string   `help:"Control socket." default:"${control}"`
+	StateDir  string   `help:"Directory for the accepted versions of manifests; empty: none are kept across restarts." default:"/var/lib/ovs-sg"`
 
-	DefaultGroup        string `help:"Name of the group of VMs that list none." default:"default-sto-1" placeholder:"NAME"`
-	DefaultGroupContent string `help:"What that group allows where no manifest defines it: own-subnet, whole-vpc, egress-only or nothing." enum:"own-subnet,whole-vpc,egress-only,nothing" default:"own-subnet" placeholder:"WHAT"`
+	DefaultGroup        string `help:"Name of the group of VMs that list none." default:"default-sto-1"`
+	DefaultGroupContent string `help:"What that group allows where no manifest defines it: own-subnet, whole-vpc, egress-only or nothing." enum:"own-subnet,whole-vpc,egress-only,nothing" default:"own-subnet"`
 
-	MaxRevoke    uint8  `help:"Hold a change of policy that removes more than this share, in percent, of the rules in force on this host, or all rules of every VM, until ovs-sg release; 0: never." default:"0" placeholder:"PERCENT"`
+	MaxRevoke    uint8  `help:"Hold a change of policy that removes more than this share, in percent, of the rules in force on this host, or all rules of every VM, until ovs-sg release; 0: never." default:"0"`
 	ControlGroup string `help:"Group that may use the control socket, besides its owner." placeholder:"GROUP"`
 
 	MetricsAddr string        `help:"Serve Prometheus metrics on this TCP address." placeholder:"ADDR"`
-	LogFormat   string        `help:"console or json." enum:"console,json" default:"console" placeholder:"FORMAT"`
-	LogLevel    string        `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL"`
-	Resync      time.Duration `help:"How often the policy directory is read without any event." default:"30s" placeholder:"D"`
+	LogFormat   string        `help:"console or json." enum:"console,json" default:"console"`
+	LogLevel    string        `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
+	Resync      time.Duration `help:"How often the policy directory is read without any event." default:"30s"`
 }
 
 // Validate refuses what the flags' types let through.

@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -44,9 +46,26 @@ type host struct {
 	ovs     *testbed.OVS
 	dir     string // holds policy/, state/ and control.sock
 	agent   *exec.Cmd
-	log     *bytes.Buffer
+	log     *logBuffer
 	vms     map[string]*testbed.Host
-	uplinks []*testbed.Host
+}
+
+// logBuffer is what the agent has logged so far.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // newHost starts a switch without an agent.
@@ -73,7 +92,7 @@ func (h *host) start(args ...string) {
 	args = append([]string{"agent", "--ovsdb", h.ovs.DB(), "--bridge", h.ovs.Bridge(),
 		"--policy-dir", h.path("policy"), "--state-dir", h.path("state"), "--control", h.path("control.sock")}, args...)
 	h.agent = ovssg(context.Background(), args...)
-	h.log = &bytes.Buffer{}
+	h.log = &logBuffer{}
 	h.agent.Stdout, h.agent.Stderr = h.log, h.log
 	if err := h.agent.Start(); err != nil {
 		h.t.Fatal(err)
@@ -93,7 +112,10 @@ func (h *host) waitReady() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := testbed.Poll(ctx, 5*time.Millisecond, func() (bool, error) {
-		_, err := os.Stat(h.path("control.sock"))
+		conn, err := net.Dial("unix", h.path("control.sock"))
+		if err == nil {
+			conn.Close()
+		}
 		return err == nil, nil
 	}); err != nil {
 		h.t.Fatalf("no control socket: %v\n%s", err, h.log)

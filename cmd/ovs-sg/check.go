@@ -11,7 +11,7 @@ import (
 
 type checkCmd struct {
 	Paths        []string `arg:"" name:"path" help:"Manifest files, or directories of *.yaml and *.yml."`
-	DefaultGroup string   `help:"Name of the group of VMs that list none." default:"default-sto-1" placeholder:"NAME"`
+	DefaultGroup string   `help:"Name of the group of VMs that list none." default:"default-sto-1"`
 }
 
 // Run implements the check command: errors to stderr, one a line, as

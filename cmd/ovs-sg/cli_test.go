@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,8 +21,8 @@ func runCLI(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	cmd := ovssg(within(t, 30*time.Second), args...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		exit, ok := err.(*exec.ExitError)
-		if !ok {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
 			t.Fatal(err)
 		}
 		code = exit.ExitCode()
@@ -82,7 +83,7 @@ func TestConfigFile(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	h.agent, h.log = ovssg(context.Background(), "--config", config, "agent"), &bytes.Buffer{}
+	h.agent, h.log = ovssg(context.Background(), "--config", config, "agent"), &logBuffer{}
 	h.agent.Stdout, h.agent.Stderr = h.log, h.log
 	if err := h.agent.Start(); err != nil {
 		t.Fatal(err)

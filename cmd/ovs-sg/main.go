@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 
 	"github.com/alecthomas/kong"
 )
@@ -28,15 +27,7 @@ type versionCmd struct{}
 
 // Run implements the version command.
 func (versionCmd) Run() error {
-	commit := ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				commit = " " + s.Value
-			}
-		}
-	}
-	_, err := fmt.Printf("ovs-sg %s%s\n", version, commit)
+	_, err := fmt.Println("ovs-sg " + version)
 	return err
 }
 

@@ -19,7 +19,7 @@ import (
 const defaultControl = "/run/ovs-sg/control.sock"
 
 type statusCmd struct {
-	Control string        `help:"The agent's control socket." default:"${control}" placeholder:"SOCKET"`
+	Control string        `help:"The agent's control socket." default:"${control}"`
 	Wait    bool          `help:"Return 0 only when every manifest and every OVSDB change made before is in force, confirmed by the switch."`
 	Timeout time.Duration `help:"How long to wait." default:"30s"`
 	Output  string        `short:"o" help:"Output format: text or json." enum:"text,json" default:"text"`
@@ -41,7 +41,7 @@ func (s *statusCmd) Run() error {
 }
 
 type releaseCmd struct {
-	Control string `help:"The agent's control socket." default:"${control}" placeholder:"SOCKET"`
+	Control string `help:"The agent's control socket." default:"${control}"`
 }
 
 // Run implements the release command.
