@@ -42,12 +42,12 @@ func ovssg(ctx context.Context, args ...string) *exec.Cmd {
 
 // host is a hypervisor with a switch, a policy directory and an agent.
 type host struct {
-	t       testing.TB
-	ovs     *testbed.OVS
-	dir     string // holds policy/, state/ and control.sock
-	agent   *exec.Cmd
-	log     *logBuffer
-	vms     map[string]*testbed.Host
+	t     testing.TB
+	ovs   *testbed.OVS
+	dir   string // holds policy/, state/ and control.sock
+	agent *exec.Cmd
+	log   *logBuffer
+	vms   map[string]*testbed.Host
 }
 
 // logBuffer is what the agent has logged so far.
