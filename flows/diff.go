@@ -2,7 +2,8 @@ package flows
 
 import "strings"
 
-// Delta is what turns one set of flows into another. Each list is sorted.
+// Delta is what turns one set of flows into another. Each list is in the order
+// of Key.Compare.
 type Delta struct {
 	Add    []Flow
 	Modify []Flow // the new flows; their keys are installed already
@@ -25,7 +26,7 @@ func Diff(desired, installed *Set) Delta {
 			d.Delete = append(d.Delete, f)
 		}
 	}
-	return Delta{sorted(d.Add), sorted(d.Modify), sorted(d.Delete)}
+	return Delta{inOrder(d.Add), inOrder(d.Modify), inOrder(d.Delete)}
 }
 
 // Empty says that there is nothing to do.

@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -20,16 +21,10 @@ type Flow struct {
 	Actions Actions
 }
 
-// Compare orders flows as they are listed: by table, then from the highest
-// priority to the lowest, then by the text of the match.
+// Compare orders flows by table, then from the highest priority to the lowest,
+// then by the match in wire form.
 func (k Key) Compare(o Key) int {
-	switch {
-	case k.Table != o.Table:
-		return int(k.Table) - int(o.Table)
-	case k.Priority != o.Priority:
-		return int(o.Priority) - int(k.Priority)
-	}
-	return strings.Compare(k.Match.String(), o.Match.String())
+	return cmp.Or(int(k.Table)-int(o.Table), int(o.Priority)-int(k.Priority), strings.Compare(k.Match.oxm, o.Match.oxm))
 }
 
 // String is the line of ovs-ofctl -O OpenFlow14 --no-stats --no-names

@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"maps"
@@ -48,10 +49,29 @@ func (s *Set) add(f Flow) error {
 // All yields the flows in no order.
 func (s *Set) All() iter.Seq[Flow] { return maps.Values(s.m) }
 
-// Sorted returns the flows in the order of Key.Compare.
-func (s *Set) Sorted() []Flow { return sorted(slices.Collect(maps.Values(s.m))) }
+// Sorted returns the flows as they are listed: by table, then from the highest
+// priority to the lowest, then by the text of the match.
+func (s *Set) Sorted() []Flow {
+	type line struct {
+		Flow
+		match string
+	}
+	lines := make([]line, 0, len(s.m))
+	for _, f := range s.m {
+		lines = append(lines, line{f, f.Match.String()})
+	}
+	slices.SortFunc(lines, func(a, b line) int {
+		return cmp.Or(int(a.Table)-int(b.Table), int(b.Priority)-int(a.Priority), strings.Compare(a.match, b.match))
+	})
+	out := make([]Flow, len(lines))
+	for i, l := range lines {
+		out[i] = l.Flow
+	}
+	return out
+}
 
-func sorted(fs []Flow) []Flow {
+// inOrder sorts flows by Key.Compare, which needs no text.
+func inOrder(fs []Flow) []Flow {
 	slices.SortFunc(fs, func(a, b Flow) int { return a.Compare(b.Key) })
 	return fs
 }
