@@ -44,14 +44,6 @@ func newProber(d dice, l, before *loaded) *prober {
 	for _, a := range []string{"8.8.8.8", "10.0.0.1", "10.255.255.255", "2001:db8::1", "fd00::1", "fe80::1"} {
 		add(netip.MustParseAddr(a))
 	}
-	for _, vm := range l.w.vms {
-		for _, n := range vm.ifaces {
-			for _, a := range n.addrs {
-				add(a)
-				add(a)
-			}
-		}
-	}
 	for _, s := range l.w.subnets {
 		for _, b := range s.blocks {
 			edges(b)
@@ -65,6 +57,21 @@ func newProber(d dice, l, before *loaded) *prober {
 					p.services = append(p.services, service{r.proto, uint16(port)}, service{r.proto ^ flows.ProtoTCP ^ flows.ProtoUDP, uint16(port)})
 				}
 			}
+		}
+	}
+	// As often as all of these together: the VMs' own, which groups stand for.
+	n := map[bool]int{false: len(p.addrs[false]), true: len(p.addrs[true])}
+	for len(p.addrs[false]) < 2*n[false] || len(p.addrs[true]) < 2*n[true] {
+		had := len(p.addrs[false]) + len(p.addrs[true])
+		for _, vm := range l.w.vms {
+			for _, n := range vm.ifaces {
+				for _, a := range n.addrs {
+					add(a)
+				}
+			}
+		}
+		if had == len(p.addrs[false])+len(p.addrs[true]) {
+			break
 		}
 	}
 	return p
@@ -114,6 +121,8 @@ func (p *prober) outside(v6 bool) end {
 		policy.MAC{0xe, 0, 0, 0, 0, 1}, policy.MAC{0xe, 0, 0, 0, 0, 2}, policy.MAC{2, 0, 0, 0, 0, 9})}
 }
 
+var dhcpPorts = []uint16{67, 68, 546, 547}
+
 // service draws protocol and destination port. DHCP is the agent's business
 // and no rule's.
 func (p *prober) service(v6 bool) (proto uint8, sport, dport uint16) {
@@ -122,14 +131,14 @@ func (p *prober) service(v6 bool) (proto uint8, sport, dport uint16) {
 	if len(p.services) > 0 && !p.odds(3) {
 		s = one(p.dice, p.services...)
 	}
-	if p.odds(6) {
+	if p.odds(4) {
 		s.proto = flows.ProtoICMP
 		if v6 {
 			s.proto = flows.ProtoICMPv6
 		}
 	}
 	switch {
-	case s.proto == flows.ProtoUDP && slices.Contains([]uint16{67, 68, 546, 547}, s.port):
+	case s.proto == flows.ProtoUDP && slices.Contains(dhcpPorts, s.port):
 		s.port = 69
 	case s.proto == flows.ProtoICMP:
 		return s.proto, 8, 0
@@ -166,7 +175,9 @@ func (p *prober) half(ofport uint16, allowed bool) uint32 {
 	}
 }
 
-// connection draws one; most random ones are denied, so it tries for better.
+// connection draws one. Most random ones are denied, so it tries for better;
+// and where rules err is close to what they allow, so it often goes one step
+// aside from there.
 func (p *prober) connection() (orig, resp end, conn tuple, now policy.Verdict, ok bool) {
 	for range one(p.dice, 1, 2, 8) {
 		if orig, resp, ok = p.ends(); !ok {
@@ -174,11 +185,115 @@ func (p *prober) connection() (orig, resp end, conn tuple, now policy.Verdict, o
 		}
 		conn = tuple{src: orig.addr, dst: resp.addr}
 		conn.proto, conn.sport, conn.dport = p.service(orig.addr.Is6())
+		if o, r, c, found := p.ruled(); found && p.odds(2) {
+			orig, resp, conn = o, r, c
+		}
 		if now = p.l.evaluate(orig.ofport(), resp.ofport(), conn); now.Allowed {
 			break
 		}
 	}
-	return orig, resp, conn, now, ok
+	if !ok || !now.Allowed || p.odds(2) {
+		return orig, resp, conn, now, ok
+	}
+	aside := func(a netip.Addr) netip.Addr {
+		if b := one(p.dice, a.Next(), a.Prev()); b.IsValid() && !b.IsMulticast() && !b.IsUnspecified() {
+			return b
+		}
+		return a
+	}
+	switch p.IntN(4) {
+	case 0:
+		conn.proto = one[uint8](p.dice, flows.ProtoTCP, flows.ProtoUDP, flows.ProtoSCTP, 47)
+		if !hasPorts(conn.proto) {
+			conn.sport, conn.dport = 0, 0
+		}
+	case 1:
+		if resp.e == nil {
+			resp.addr = aside(resp.addr)
+			conn.dst = resp.addr
+		} else if orig.e == nil {
+			orig.addr = aside(orig.addr)
+			conn.src = orig.addr
+		}
+	default:
+		if hasPorts(conn.proto) {
+			conn.dport += one[uint16](p.dice, 1, 0xffff)
+		}
+	}
+	if conn.proto == flows.ProtoUDP && slices.Contains(dhcpPorts, conn.dport) {
+		conn.dport = 69
+	}
+	return orig, resp, conn, p.l.evaluate(orig.ofport(), resp.ofport(), conn), true
+}
+
+// ruled draws a connection that some rule speaks of, now or before.
+func (p *prober) ruled() (orig, resp end, conn tuple, ok bool) {
+	model := p.l.model
+	if p.before != nil && p.odds(2) {
+		model = p.before.model
+	}
+	self, ok := p.local(-1, p.odds(3))
+	was := slices.IndexFunc(model.Endpoints, func(e policy.Endpoint) bool { return ok && e.OFPort == self.e.OFPort })
+	if was < 0 || len(model.Endpoints[was].Groups) == 0 {
+		return orig, resp, conn, false
+	}
+	e := model.Endpoints[was]
+	id := one(p.dice, e.Groups...)
+	g := model.Groups[slices.IndexFunc(model.Groups, func(g policy.RuleGroup) bool { return g.ID == id })]
+	if len(g.Rules) == 0 {
+		return orig, resp, conn, false
+	}
+	r := one(p.dice, g.Rules...)
+	v6 := self.addr.Is6()
+	var there []netip.Addr
+	switch r.Remote.Kind {
+	case policy.ResolvedMembers:
+		for _, m := range model.Members {
+			if m.VPC == e.VPC && m.Addr.Is6() == v6 && slices.Contains(m.Groups, r.Remote.Group) {
+				there = append(there, m.Addr)
+			}
+		}
+	case policy.ResolvedPrefixes:
+		for _, a := range p.addrs[v6] {
+			if slices.ContainsFunc(r.Remote.Prefixes, func(x netip.Prefix) bool { return x.Contains(a) }) {
+				there = append(there, a)
+			}
+		}
+	default:
+		there = p.addrs[v6]
+	}
+	if len(there) == 0 {
+		return orig, resp, conn, false
+	}
+	other := p.outside(v6)
+	other.addr = one(p.dice, there...)
+	for i := range p.l.model.Endpoints {
+		if n := &p.l.model.Endpoints[i]; n.Tag == self.e.Tag && n != self.e && slices.Contains(n.Addrs, other.addr) && !n.MAC.IsZero() && !p.odds(4) {
+			other.e, other.mac = n, n.MAC
+		}
+	}
+	conn.proto, conn.sport, conn.dport = p.service(v6)
+	switch r.Protocol {
+	case policy.ICMP:
+		conn.proto, conn.sport, conn.dport = flows.ProtoICMP, 8, 0
+		if v6 {
+			conn.proto, conn.sport = flows.ProtoICMPv6, 128
+		}
+	case policy.TCP, policy.UDP:
+		conn.proto, conn.sport, conn.dport = flows.ProtoTCP, 4000, one(p.dice, r.Ports.First, r.Ports.Last, r.Ports.Last)
+		if r.Protocol == policy.UDP {
+			conn.proto = flows.ProtoUDP
+		}
+	}
+	if conn.proto == flows.ProtoUDP && slices.Contains(dhcpPorts, conn.dport) {
+		conn.dport = 69
+	}
+	orig, resp = self, other
+	if r.Direction == policy.Ingress {
+		orig, resp = other, self
+	}
+	conn.src, conn.dst = orig.addr, resp.addr
+	return orig, resp, conn, true
 }
 
 func (p *prober) ends() (orig, resp end, ok bool) {
@@ -310,7 +425,7 @@ func (p *prober) multicast() []packet {
 	k := p.frame(from, end{addr: to, mac: mac}, network)
 	k.proto, k.sport, k.dport = p.service(v6)
 	k.conn = tuple{k.src, k.dst, k.proto, k.sport, k.dport}
-	k.state = "new"
+	k.state, k.later = "new", hasPorts(k.proto) && p.odds(5)
 	ks := []packet{k}
 	group := to.IsMulticast() || to == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	if from.e != nil {
@@ -318,12 +433,16 @@ func (p *prober) multicast() []packet {
 		k.state = one(p.dice, "new", "est")
 		ks = append(ks, k)
 	}
+	if from.e == nil && group { // as if it belonged to something
+		k.state = one(p.dice, "est|rpl", "rel")
+		ks = append(ks, k)
+	}
 	if from.e != nil && !group { // an answer in a frame for many
 		k.conn = tuple{k.dst, k.src, k.proto, k.dport, k.sport}
 		if !hasPorts(k.proto) {
 			k.conn = tuple{k.dst, k.src, k.proto, k.sport, k.dport}
 		}
-		if k.proto == flows.ProtoUDP && slices.Contains([]uint16{67, 68, 546, 547}, k.conn.dport) {
+		if k.proto == flows.ProtoUDP && slices.Contains(dhcpPorts, k.conn.dport) {
 			return ks
 		}
 		k.mark, k.state = 0, "est|rpl"

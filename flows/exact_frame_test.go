@@ -22,17 +22,24 @@ func TestExactInfrastructure(t *testing.T) {
 			addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, n}), netip.AddrFrom16([16]byte{0: 0xfd, 15: n})}}}})
 		w.vifs = append(w.vifs, policy.VIF{Name: id, OFPort: uint16(n), IfaceID: id, MAC: hostPorts[i].mac})
 	}
-	l, err := w.resolve()
-	if err != nil {
-		t.Fatal(err)
+	// One more, in VLAN 10, with the first one's MAC.
+	w.vms = append(w.vms, worldVM{ns: "blue", name: "c", ifaces: []worldIface{{id: "c"}}})
+	w.vifs = append(w.vifs, policy.VIF{Name: "c", OFPort: 11, Tag: 10, IfaceID: "c", MAC: hostPorts[0].mac})
+	load := func() {
+		t.Helper()
+		l, err := w.resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := flows.Compile(l.input())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.o.ReplaceFlows(set.String()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	set, err := flows.Compile(l.input())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := b.o.ReplaceFlows(set.String()); err != nil {
-		t.Fatal(err)
-	}
+	load()
 	const (
 		vm1   = "in_port=1,dl_src=02:00:00:00:00:01,"
 		up    = "in_port=100,dl_src=0e:00:00:00:00:01,"
@@ -46,7 +53,11 @@ func TestExactInfrastructure(t *testing.T) {
 		infra = "65534 100"
 		ll1   = "ipv6_src=fe80::ff:fe00:1,"
 	)
-	for _, test := range []struct{ name, flow, want string }{
+	tests := []struct{ name, flow, want string }{
+		{"ARP reply in VLAN 10", "in_port=101,dl_src=0e:00:00:00:00:01,dl_vlan=10," + to1 + "arp,arp_op=2,arp_spa=10.0.0.9,arp_tpa=10.0.0.1", "11"},
+		{"ARP reply in a VLAN that the port has not", "in_port=101,dl_src=0e:00:00:00:00:01," + to1 + "arp,arp_op=2,arp_spa=10.0.0.9,arp_tpa=10.0.0.1", none},
+		{"ARP reply with a tag at an access port", "in_port=102,dl_src=0e:00:00:00:00:01,dl_vlan=10," + to1 + "arp,arp_op=2,arp_spa=10.0.0.9,arp_tpa=10.0.0.1", none},
+
 		{"ARP request", vm1 + all + arp1 + "arp_spa=10.0.0.1,arp_tpa=10.0.0.2", "2 65534 100"},
 		{"ARP request, another's address", vm1 + all + arp1 + "arp_spa=10.0.0.2,arp_tpa=10.0.0.9", none},
 		{"ARP request, another's MAC in it", vm1 + all + "arp,arp_op=1,arp_sha=02:00:00:00:00:02,arp_spa=10.0.0.1,arp_tpa=10.0.0.9", none},
@@ -110,11 +121,13 @@ func TestExactInfrastructure(t *testing.T) {
 		{"another protocol to all", vm1 + all + "dl_type=0x8100", none},
 		{"another protocol from outside", up + to1 + "dl_type=0x88cc", none},
 		{"ping", vm1 + to2 + "icmp6,ipv6_src=fd00::1,ipv6_dst=fd00::2,icmpv6_type=128,icmpv6_code=0", none},
-	} {
-		r, err := b.tracer.Trace("br0", test.flow)
+	}
+	ask := func(name, flow, want string) {
+		t.Helper()
+		r, err := b.tracer.Trace("br0", flow)
 		if err != nil {
-			t.Errorf("%s: %v", test.name, err)
-			continue
+			t.Errorf("%s: %v", name, err)
+			return
 		}
 		order := map[int]int{1: 1, 2: 2, 65534: 3, 100: 4}
 		slices.SortFunc(r.Outputs, func(a, b int) int { return order[a] - order[b] })
@@ -122,8 +135,26 @@ func TestExactInfrastructure(t *testing.T) {
 		for _, p := range r.Outputs {
 			got = append(got, strconv.Itoa(p))
 		}
-		if got := strings.Join(got, " "); got != test.want {
-			t.Errorf("%s: to %q, want %q:\n%s", test.name, got, test.want, r.Text)
+		if got := strings.Join(got, " "); got != want {
+			t.Errorf("%s: to %q, want %q:\n%s", name, got, want, r.Text)
+		}
+	}
+	for _, test := range tests {
+		ask(test.name, test.flow, test.want)
+	}
+	// Where rules allow everything, it stays so, but for what rules govern.
+	w.groups = []worldGroup{{ns: "default", name: "web", rules: []worldRule{{yaml: "direction: Ingress"}, {yaml: "direction: Egress"}}}}
+	for i := range w.vms {
+		w.vms[i].groups = []string{"web"}
+	}
+	load()
+	governed := map[string]bool{
+		"DHCP discover to one VM": true, "DHCP question to a VM": true, "DHCP question from another port": true,
+		"DHCP offer from another port": true, "DHCPv6 reply from another port": true, "ping": true,
+	}
+	for _, test := range tests {
+		if !governed[test.name] {
+			ask("with rules, "+test.name, test.flow, test.want)
 		}
 	}
 }

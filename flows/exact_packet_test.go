@@ -210,7 +210,7 @@ func (l *loaded) judge(k packet, network, from, to uint16) judgement {
 		ingress = ingress || !k.carried && uint16(k.mark) == epoch
 	}
 	j.allowed = egress && ingress && k.state != "inv"
-	if l.w.userspace && k.later && !k.related() && k.state != "inv" {
+	if l.w.userspace && k.later && k.to[0]&1 == 0 && !k.related() && k.state != "inv" {
 		// Its fate is the first fragment's: the commit holds it until then.
 		j.allowed = true
 	}
@@ -276,6 +276,9 @@ func (l *loaded) wantMany(k packet, from, network uint16) answer {
 	if from == 0 {
 		a.outputs = others(where(network), k.inPort)
 		group := k.dst.IsMulticast() || k.dst == netip.AddrFrom4([4]byte{255, 255, 255, 255})
+		if group && (k.replies() || k.related()) {
+			return a.sorted()
+		}
 		copied := false
 		ports(func(p uint16) {
 			k := k

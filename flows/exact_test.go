@@ -104,7 +104,7 @@ func (b *lab) install(set *flows.Set, asText bool) error {
 			return err
 		}
 	} else {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := b.conn.Apply(ctx, flows.Diff(set, b.installed)); err != nil {
 			return err

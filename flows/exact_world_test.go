@@ -233,7 +233,7 @@ func (d dice) rule(i int) worldRule {
 	case 0:
 	case 1:
 		in = append(in, "protocol: All")
-	case 2:
+	case 2, 3:
 		in, r.proto = append(in, "protocol: ICMP"), flows.ProtoICMP
 	default:
 		word := one(d, "TCP", "UDP")
@@ -255,18 +255,18 @@ func (d dice) rule(i int) worldRule {
 			in = append(in, fmt.Sprintf("port: %d", r.first))
 		}
 	}
-	switch d.IntN(8) {
-	case 0, 1:
-	case 2, 3, 4:
+	switch d.IntN(12) {
+	case 0:
+	case 1, 2, 3, 4:
 		r.prefix = d.prefix(d.odds(3))
 		text := r.prefix.String()
 		if r.prefix.IsSingleIP() && d.odds(2) {
 			text = r.prefix.Addr().String()
 		}
 		in = append(in, fmt.Sprintf("remote: {address: {%s: %q}}", one(d, "IPAddressOrCIDR", "ipAddressOrCIDR"), text))
-	case 5, 6:
+	case 5, 6, 7, 8, 9, 10:
 		in = append(in, "remote: {securityGroupRef: {name: "+d.groupName()+"}}")
-	case 7:
+	case 11:
 		in = append(in, "remote: {subnetRef: {name: "+d.subnetName()+"}}")
 	}
 	r.yaml = strings.Join(in, ", ")
@@ -282,7 +282,7 @@ func (d dice) group(ns, name string) worldGroup {
 }
 
 func (d dice) memberships() (groups []string) {
-	for range one(d, 0, 1, 1, 1, 2, 2, 3) {
+	for range one(d, 0, 1, 1, 2, 2, 3) {
 		if g := d.groupName(); !slices.Contains(groups, g) {
 			groups = append(groups, g)
 		}
@@ -312,7 +312,7 @@ func (d dice) world() *world {
 			w.groups = append(w.groups, d.group(ns, name))
 		}
 		for i := range d.IntN(4) {
-			s := worldSubnet{ns: ns, name: fmt.Sprintf("s%d", i), vpc: one(d, "", "", "v")}
+			s := worldSubnet{ns: ns, name: fmt.Sprintf("s%d", i), vpc: one(d, "", "", "", "v")}
 			for _, v6 := range []bool{false, true} {
 				if !d.odds(4) || v6 && len(s.blocks) == 0 {
 					p, _ := d.addr(v6).Prefix(map[bool][]int{false: {16, 24, 24, 28, 29}, true: {48, 64, 64, 124, 125}}[v6][d.IntN(5)])

@@ -1,0 +1,177 @@
+// Command mutate asks how much the tests of exactness would notice. It makes
+// one small mistake at a time in a copy of the module, in the compiler of
+// flows, and runs the tests that compare verdicts, without those that compare
+// text. A mistake that no test notices is a survivor.
+//
+//	go run ./testbed/mutate [-only REGEXP] [-list]
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// mutation replaces a text that occurs exactly once in a file.
+type mutation struct {
+	name, file, old, new string
+	// why says, of a mutation that no verdict can show, what does show it.
+	why string
+}
+
+// The tests, in the order in which they are tried.
+var stages = []string{
+	"^TestExact$",
+	"^(TestExactInfrastructure|TestExactForgets|TestExactOrder|TestCompileOFPorts|TestExactEpochsOfNobody)$",
+	"^(TestExactCollisions|TestExactLimits)$",
+}
+
+func main() {
+	only := flag.String("only", "", "the mutations whose names match")
+	list := flag.Bool("list", false, "list the mutations, having made sure that they compile")
+	dir := flag.String("C", ".", "root of the module")
+	flag.Parse()
+	if err := run(*dir, *only, *list); err != nil {
+		fmt.Fprintln(os.Stderr, "mutate:", err)
+		os.Exit(1)
+	}
+}
+
+func run(dir, only string, list bool) error {
+	match, err := regexp.Compile(only)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp("", "mutate")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if err := os.CopyFS(filepath.Join(tmp, "m"), os.DirFS(dir)); err != nil {
+		return err
+	}
+	dir = filepath.Join(tmp, "m")
+	for _, m := range mutations {
+		if err := m.with(dir, func() error {
+			out, err := command(dir, "build", "./flows")
+			if err != nil {
+				return fmt.Errorf("mutation %q does not compile:\n%s", m.name, out)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		if list {
+			fmt.Println(m.name)
+		}
+	}
+	if list {
+		return nil
+	}
+	for _, stage := range stages {
+		if out, ok := test(dir, stage); !ok {
+			return fmt.Errorf("the tests fail without any mutation:\n%s", out)
+		}
+	}
+	killed, survivors, expected := 0, 0, 0
+	for _, m := range mutations {
+		if !match.MatchString(m.name) {
+			continue
+		}
+		start := time.Now()
+		by, err := m.try(dir)
+		if err != nil {
+			return err
+		}
+		took := time.Since(start).Round(100 * time.Millisecond)
+		switch {
+		case by != "":
+			killed++
+			fmt.Printf("killed    %-50s %5s by %s\n", m.name, took, by)
+		case m.why != "":
+			expected++
+			fmt.Printf("equal     %-50s %5s %s\n", m.name, took, m.why)
+		default:
+			survivors++
+			fmt.Printf("SURVIVED  %-50s %5s\n", m.name, took)
+		}
+	}
+	fmt.Printf("%d killed, %d of the same verdicts, %d survived\n", killed, expected, survivors)
+	if survivors > 0 {
+		return fmt.Errorf("%d mutations survived", survivors)
+	}
+	return nil
+}
+
+func (m mutation) apply(dir string) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(dir, m.file))
+	if err != nil {
+		return nil, err
+	}
+	if n := bytes.Count(text, []byte(m.old)); n != 1 {
+		return nil, fmt.Errorf("mutation %q: the text is in %s %d times, not once", m.name, m.file, n)
+	}
+	return bytes.Replace(text, []byte(m.old), []byte(m.new), 1), nil
+}
+
+// with calls f while the mutation is there.
+func (m mutation) with(dir string, f func() error) (err error) {
+	text, err := m.apply(dir)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, m.file)
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, text, 0o644); err != nil {
+		return err
+	}
+	err = f()
+	if back := os.WriteFile(path, old, 0o644); err == nil {
+		err = back
+	}
+	return err
+}
+
+// try returns the test that notices the mutation, or "".
+func (m mutation) try(dir string) (by string, err error) {
+	err = m.with(dir, func() error {
+		for _, stage := range stages {
+			out, ok := test(dir, stage)
+			if ok {
+				continue
+			}
+			by = strings.Trim(stage, "^$") // it panicked or ran into the time limit
+			if name := failing.FindSubmatch(out); name != nil {
+				by = string(name[1])
+			}
+			break
+		}
+		return nil
+	})
+	return by, err
+}
+
+var failing = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
+
+func test(dir, names string) (out []byte, ok bool) {
+	out, err := command(dir, "test", "-count=1", "-short", "-failfast", "-vet=off", "-run", names, "./flows")
+	return out, err == nil
+}
+
+func command(dir string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	return cmd.CombinedOutput()
+}
