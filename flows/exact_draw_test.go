@@ -179,6 +179,16 @@ func (p *prober) half(ofport uint16, allowed bool) uint32 {
 // and where rules err is close to what they allow, so it often goes one step
 // aside from there.
 func (p *prober) connection() (orig, resp end, conn tuple, now policy.Verdict, ok bool) {
+	if p.before != nil && p.odds(3) { // what was allowed, and is no more
+		for range 25 {
+			if orig, resp, conn, ok = p.ruled(); !ok || !p.before.evaluate(orig.ofport(), resp.ofport(), conn).Allowed {
+				continue
+			}
+			if now = p.l.evaluate(orig.ofport(), resp.ofport(), conn); !now.Allowed {
+				return orig, resp, conn, now, true
+			}
+		}
+	}
 	for range one(p.dice, 1, 2, 8) {
 		if orig, resp, ok = p.ends(); !ok {
 			continue

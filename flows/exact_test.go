@@ -134,7 +134,7 @@ func (b *lab) ask(l *loaded, k packet) (difference string, want answer, err erro
 }
 
 // tally counts verdicts.
-type tally struct{ worlds, packets, delivered, carried, many atomic.Int64 }
+type tally struct{ worlds, packets, delivered, carried, revoked, many atomic.Int64 }
 
 // failure is a packet that the flows judge wrongly.
 type failure struct {
@@ -210,6 +210,9 @@ func (b *lab) world(seed uint64, connections int, n *tally) (*failure, error) {
 			}
 			if k.carried {
 				n.carried.Add(1)
+				if len(want.outputs) == 0 {
+					n.revoked.Add(1)
+				}
 			}
 		}
 	}
@@ -263,8 +266,8 @@ func TestExact(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("%d worlds, %d packets (%d to many, %d of connections from before a change), %d delivered, %.1f s",
-		n.worlds.Load(), n.packets.Load(), n.many.Load(), n.carried.Load(), n.delivered.Load(), time.Since(start).Seconds())
+	t.Logf("%d worlds, %d packets (%d to many; %d of connections from before a change, %d of them revoked), %d delivered, %.1f s",
+		n.worlds.Load(), n.packets.Load(), n.many.Load(), n.carried.Load(), n.revoked.Load(), n.delivered.Load(), time.Since(start).Seconds())
 }
 
 // fails says whether a smaller world shows a failure too.
