@@ -409,8 +409,18 @@ func (p *prober) packets() (ks []packet) {
 	return ks
 }
 
-// multicast draws a frame for many.
-func (p *prober) multicast() []packet {
+// multicast draws a frame for many, for choice one that some VM gets.
+func (p *prober) multicast() (ks []packet) {
+	for range one(p.dice, 1, 25) {
+		ks = p.toMany()
+		if len(ks) > 0 && slices.ContainsFunc(p.l.want(ks[0]).outputs, func(o output) bool { return p.l.endpoint(o.ofport) != nil }) {
+			break
+		}
+	}
+	return ks
+}
+
+func (p *prober) toMany() []packet {
 	v6 := p.odds(3)
 	to := one(p.dice, netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("255.255.255.255"), netip.MustParseAddr("224.0.0.5"))
 	mac := policy.MAC{1, 0, 0x5e, 1, 2, 3}

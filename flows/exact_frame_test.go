@@ -55,6 +55,7 @@ func TestExactInfrastructure(t *testing.T) {
 	)
 	tests := []struct{ name, flow, want string }{
 		{"ARP reply in VLAN 10", "in_port=101,dl_src=0e:00:00:00:00:01,dl_vlan=10," + to1 + "arp,arp_op=2,arp_spa=10.0.0.9,arp_tpa=10.0.0.1", "11"},
+		{"ARP reply in another VLAN at a port of one", "in_port=101,dl_src=0e:00:00:00:00:01,dl_vlan=20," + to1 + "arp,arp_op=2,arp_spa=10.0.0.9,arp_tpa=10.0.0.1", none},
 		{"ARP reply in a VLAN that the port has not", "in_port=101,dl_src=0e:00:00:00:00:01," + to1 + "arp,arp_op=2,arp_spa=10.0.0.9,arp_tpa=10.0.0.1", none},
 		{"ARP reply with a tag at an access port", "in_port=102,dl_src=0e:00:00:00:00:01,dl_vlan=10," + to1 + "arp,arp_op=2,arp_spa=10.0.0.9,arp_tpa=10.0.0.1", none},
 
