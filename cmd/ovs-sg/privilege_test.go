@@ -244,7 +244,7 @@ func TestNotify(t *testing.T) {
 	h := dirHost(t)
 	path, got := notifications(t)
 	t.Setenv("NOTIFY_SOCKET", path)
-	t.Setenv("WATCHDOG_USEC", "600000")
+	t.Setenv("WATCHDOG_USEC", "1200000")
 	h.spawn()
 	next(t, got, "READY=1")
 	if _, err := h.ask(within(t, 10*time.Second), false); err != nil {
@@ -277,7 +277,7 @@ func TestNotify(t *testing.T) {
 	select {
 	case s := <-got:
 		t.Errorf("notified of %q though the loop is stuck", s)
-	case <-time.After(1500 * time.Millisecond): // more than twice WATCHDOG_USEC
+	case <-time.After(1500 * time.Millisecond): // three would have been due
 	}
 	cancel()
 	if err := <-ended; err != context.Canceled {
