@@ -18,7 +18,7 @@ import (
 // memory is what a round needs to know of the rounds before.
 type memory struct {
 	// epochs are those given out last, by ofport; generation is the highest.
-	epochs     map[uint16]uint16
+	epochs     map[uint16]uint32
 	generation uint32
 	// grants are all that may be in force: what was confirmed last, and what
 	// was sent since without an answer. Nil: unknown, after a restart.
@@ -171,7 +171,7 @@ func (c *Controller) settle(ctx context.Context, changed bool) error {
 
 // plan is what comes with the flows of a round.
 type plan struct {
-	epochs     map[uint16]uint16
+	epochs     map[uint16]uint32
 	generation uint32
 	wrapped    bool
 	grants     *flows.Grants
@@ -179,8 +179,8 @@ type plan struct {
 
 // compile compiles a model with the epochs that its ports need.
 func (c *Controller) compile(model *policy.Model) (*flows.Set, plan, error) {
-	next := plan{grants: flows.NewGrants(model), epochs: map[uint16]uint16{}}
-	var keep map[uint16]uint16
+	next := plan{grants: flows.NewGrants(model), epochs: map[uint16]uint32{}}
+	var keep map[uint16]uint32
 	if c.memory.grants != nil {
 		keep = c.memory.keep(next.grants)
 		next.generation = c.memory.generation
@@ -216,7 +216,7 @@ func (c *Controller) compile(model *policy.Model) (*flows.Set, plan, error) {
 
 // keep returns the epochs that can stay: those of ports that may do now all
 // that they may have been allowed to do before.
-func (m *memory) keep(now *flows.Grants) map[uint16]uint16 {
+func (m *memory) keep(now *flows.Grants) map[uint16]uint32 {
 	keep := maps.Clone(m.epochs)
 	for _, old := range m.grants {
 		for port := range now.Shrank(old) {
@@ -228,12 +228,12 @@ func (m *memory) keep(now *flows.Grants) map[uint16]uint16 {
 
 // adopt returns the epochs, among those installed, of ports whose owner and
 // rules are still the same, and the highest epoch of all.
-func adopt(installed *flows.Set, model *policy.Model) (keep map[uint16]uint16, generation uint32) {
+func adopt(installed *flows.Set, model *policy.Model) (keep map[uint16]uint32, generation uint32) {
 	epochs := flows.InstalledEpochs(installed)
 	owners, _ := flows.Owners(installed)
-	keep = map[uint16]uint16{}
+	keep = map[uint16]uint32{}
 	for _, e := range epochs {
-		generation = max(generation, uint32(e.Epoch))
+		generation = max(generation, e.Epoch)
 	}
 	for i := range model.Endpoints {
 		e := &model.Endpoints[i]
@@ -248,8 +248,8 @@ func adopt(installed *flows.Set, model *policy.Model) (keep map[uint16]uint16, g
 // assign gives every endpoint an epoch: the one it may keep, or one that is
 // higher than all before. After the highest possible it begins anew; the
 // connections that could still carry those epochs must then be forgotten.
-func (p *plan) assign(model *policy.Model, keep, last map[uint16]uint16) {
-	p.epochs = map[uint16]uint16{}
+func (p *plan) assign(model *policy.Model, keep, last map[uint16]uint32) {
+	p.epochs = map[uint16]uint32{}
 	fresh := false
 	for _, e := range model.Endpoints {
 		if _, ok := keep[e.OFPort]; !ok {
@@ -277,7 +277,7 @@ func (p *plan) assign(model *policy.Model, keep, last map[uint16]uint16) {
 	for _, e := range model.Endpoints {
 		epoch, ok := keep[e.OFPort]
 		if !ok {
-			epoch = uint16(p.generation)
+			epoch = p.generation
 		}
 		p.epochs[e.OFPort] = epoch
 	}

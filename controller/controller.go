@@ -157,7 +157,7 @@ func New(cfg Config) *Controller {
 		requests: make(chan request),
 		releases: make(chan chan error),
 		statuses: make(chan chan Status),
-		memory:   memory{epochs: map[uint16]uint16{}},
+		memory:   memory{epochs: map[uint16]uint32{}},
 	}
 }
 

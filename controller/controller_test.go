@@ -93,8 +93,8 @@ func TestEpochs(t *testing.T) {
 		{"rules in another order", state{twoVMs(nil, ssh, fromB), append(slices.Clone(twoPorts), vmPort("tap4", 4, "three"))}, nil},
 	}
 	r := newRig(t, newFakeSwitch())
-	last := map[uint16]uint16{}
-	high := uint16(0)
+	last := map[uint16]uint32{}
+	high := uint32(0)
 	for _, s := range steps {
 		r.set(s.state)
 		now := r.epochs()
@@ -401,12 +401,12 @@ func TestEpochsWrap(t *testing.T) {
 }
 
 // withEpoch recompiles the flows of TestEpochsWrap with another epoch.
-func withEpoch(t *testing.T, old *flows.Set, epoch uint16) *flows.Set {
+func withEpoch(t *testing.T, old *flows.Set, epoch uint32) *flows.Set {
 	t.Helper()
 	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: twoPorts})
 	objects, _ := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(twoVMs(nil, ssh, egress))})
 	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
-	out, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Epochs: map[uint16]uint16{2: epoch, 3: epoch}})
+	out, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Epochs: map[uint16]uint32{2: epoch, 3: epoch}})
 	if err != nil || out.Len() != old.Len() {
 		t.Fatalf("%v, %d flows, %d before", err, out.Len(), old.Len())
 	}

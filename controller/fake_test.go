@@ -216,10 +216,10 @@ func (r *rig) installed() string {
 }
 
 // epochs returns the installed epochs by ofport.
-func (r *rig) epochs() map[uint16]uint16 {
+func (r *rig) epochs() map[uint16]uint32 {
 	r.sw.mu.Lock()
 	defer r.sw.mu.Unlock()
-	out := map[uint16]uint16{}
+	out := map[uint16]uint32{}
 	for port, e := range flows.InstalledEpochs(r.sw.flows) {
 		out[port] = e.Epoch
 	}

@@ -50,7 +50,7 @@ type PortStatus struct {
 	MAC    string   `json:"mac,omitempty"`
 	Addrs  []string `json:"addresses,omitempty"`
 	Groups []string `json:"groups,omitempty"`
-	Epoch  uint16   `json:"epoch,omitempty"`
+	Epoch  uint32   `json:"epoch,omitempty"`
 	Reason string   `json:"reason,omitempty"`
 }
 

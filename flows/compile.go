@@ -13,8 +13,8 @@ type Input struct {
 	Model *policy.Model
 	Infra []InfraPort
 	// Epochs holds, for the ofport of each endpoint, the epoch of its rules,
-	// 1 to 65535; 1 if absent. See Epochs.
-	Epochs map[uint16]uint16
+	// from 1; 1 if absent.
+	Epochs map[uint16]uint32
 	// Userspace says that the datapath is Open vSwitch's own (datapath_type
 	// netdev) and not the kernel's. It hands out fragments of other packets
 	// with any that is committed, see frameFragments.

@@ -6,8 +6,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// MaxEpoch is the highest epoch; half of ct_mark holds one.
-const MaxEpoch = 0xffff
+// MaxEpoch is the highest epoch; a quarter of ct_label holds one.
+const MaxEpoch = 0xffffffff
 
 // Grants is what the endpoints of a model may do, in a form in which two
 // models can be compared.

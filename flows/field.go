@@ -3,6 +3,7 @@ package flows
 import (
 	"encoding/binary"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -59,9 +60,10 @@ const (
 	FieldReg13
 	FieldReg14
 	FieldReg15
+	FieldXXReg1 // registers 4 to 7 as one, the first of them on top; for actions
 	FieldCTState
 	FieldCTZone
-	FieldCTMark
+	FieldCTLabel
 	FieldCTNWProto
 	FieldCTNWSrc
 	FieldCTNWDst
@@ -103,7 +105,8 @@ func init() {
 	set(FieldConjID, classNXM1, 37, 4, "conj_id", "", 1, formatDec)
 	set(FieldCTState, classNXM1, 105, 4, "ct_state", "", 2, formatCTState)
 	set(FieldCTZone, classNXM1, 106, 2, "ct_zone", "NXM_NX_CT_ZONE", 3, formatHex)
-	set(FieldCTMark, classNXM1, 107, 4, "ct_mark", "NXM_NX_CT_MARK", 4, formatHex)
+	set(FieldCTLabel, classNXM1, 108, 16, "ct_label", "NXM_NX_CT_LABEL", 4, formatLabel)
+	set(FieldXXReg1, classNXM1, 112, 16, "xxreg1", "NXM_NX_XXREG1", 20, formatLabel)
 	set(FieldCTNWSrc, classNXM1, 120, 4, "ct_nw_src", "", 5, formatAddr)
 	set(FieldCTIPv6Src, classNXM1, 122, 16, "ct_ipv6_src", "", 6, formatAddr)
 	set(FieldCTNWDst, classNXM1, 121, 4, "ct_nw_dst", "", 7, formatAddr)
@@ -175,6 +178,15 @@ func formatDec(name string, v, m []byte) string {
 		return formatHex(name, v, m)
 	}
 	return name + "=" + strconv.FormatUint(be(v), 10)
+}
+
+// formatLabel prints a field of 16 bytes as one number.
+func formatLabel(name string, v, m []byte) string {
+	long := func(b []byte) string { return "0x" + new(big.Int).SetBytes(b).Text(16) }
+	if m != nil {
+		return name + "=" + long(v) + "/" + long(m)
+	}
+	return name + "=" + long(v)
 }
 
 // formatPort prints an L4 port: decimal, or hexadecimal with a mask.

@@ -184,13 +184,13 @@ func (c *compiler) frameJudge() {
 	// ICMP error) is none; what came by multicast from outside has no zone.
 	c.frame(TableCommit, 120, NewMatch(RegIs(RegFlood, floodCopy)), int(TableDeliver))
 	c.frame(TableCommit, 120, NewMatch(RegIs(RegZone, zoneFlood)), int(TableDeliver))
-	mark, zone := Move(Whole(RegVerdict), Whole(FieldCTMark)), Low(RegZone, 16)
+	label, zone := Move(Whole(FieldXXReg1), Whole(FieldCTLabel)), Low(RegZone, 16)
 	for _, family := range families {
 		match := NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1))
 		if c.in.Userspace {
-			c.frame(TableCommit, 100, match, drop, CommitTrack(zone, uint8(TableDeliver), mark))
+			c.frame(TableCommit, 100, match, drop, CommitTrack(zone, uint8(TableDeliver), label))
 		} else {
-			c.frame(TableCommit, 100, match, int(TableDeliver), Commit(zone, mark))
+			c.frame(TableCommit, 100, match, int(TableDeliver), Commit(zone, label))
 		}
 	}
 	c.frame(TableCommit, 0, Match{}, int(TableDeliver))

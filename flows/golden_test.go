@@ -39,7 +39,7 @@ type portLine struct {
 	Access  bool     `yaml:"access"`
 	Native  uint16   `yaml:"native"`
 	Trunks  []uint16 `yaml:"trunks"`
-	EpochIs uint16   `yaml:"epoch"`
+	EpochIs uint32   `yaml:"epoch"`
 }
 
 func loadPolicy(t testing.TB, files ...policy.File) *policy.Policy {
@@ -115,7 +115,7 @@ func glob(t testing.TB, pattern string) []string {
 }
 
 func input(t testing.TB, p *policy.Policy, ports []portLine) flows.Input {
-	in := flows.Input{Epochs: map[uint16]uint16{}}
+	in := flows.Input{Epochs: map[uint16]uint32{}}
 	var vifs []policy.VIF
 	for _, l := range ports {
 		if l.Infra {

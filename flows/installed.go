@@ -8,7 +8,7 @@ import (
 
 // InstalledEpoch is what the flows in force say about a port's rules.
 type InstalledEpoch struct {
-	Epoch       uint16
+	Epoch       uint32
 	Fingerprint uint64
 }
 
@@ -19,10 +19,8 @@ func InstalledEpochs(s *Set) map[uint16]InstalledEpoch {
 		if f.Table != TableEgressEst || f.Cookie.Kind() != KindEpoch {
 			continue
 		}
-		port, _, ok1 := f.Match.Get(RegOrig)
-		mark, mask, ok2 := f.Match.Get(FieldCTMark)
-		if ok1 && ok2 && mask == 0xffff0000 {
-			out[uint16(port)] = InstalledEpoch{uint16(mark >> 16), f.Cookie.Object()}
+		if label, mask, ok := f.Match.label(); ok && mask.OrigEpoch == MaxEpoch {
+			out[uint16(label.Orig)] = InstalledEpoch{label.OrigEpoch, f.Cookie.Object()}
 		}
 	}
 	return out

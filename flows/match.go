@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -169,9 +170,19 @@ func CT(set, clear CTState) Term {
 		binary.BigEndian.AppendUint32(nil, uint32(set|clear))}
 }
 
-// CTMark matches bits of ct_mark.
-func CTMark(value, mask uint32) Term {
-	return Term{FieldCTMark, binary.BigEndian.AppendUint32(nil, value), binary.BigEndian.AppendUint32(nil, mask)}
+// Label is the ct_label of a connection, as RegOrig to RegRespEpoch hold it.
+type Label struct{ Orig, Resp, OrigEpoch, RespEpoch uint32 }
+
+func (l Label) bytes() []byte {
+	b := binary.BigEndian.AppendUint32(nil, l.Orig)
+	b = binary.BigEndian.AppendUint32(b, l.Resp)
+	b = binary.BigEndian.AppendUint32(b, l.OrigEpoch)
+	return binary.BigEndian.AppendUint32(b, l.RespEpoch)
+}
+
+// CTLabel matches the parts of ct_label in which mask has ones.
+func CTLabel(value, mask Label) Term {
+	return Term{FieldCTLabel, value.bytes(), mask.bytes()}
 }
 
 // ParseMatch reads OXM TLVs as the switch sends them and puts them in order.
@@ -243,6 +254,24 @@ func (m Match) terms() (ts []Term, unknown [][]byte) {
 		}
 	}
 	return ts, unknown
+}
+
+// label returns the ct_label that is matched, and its mask.
+func (m Match) label() (value, mask Label, ok bool) {
+	of := func(b []byte) Label {
+		return Label{uint32(be(b[:4])), uint32(be(b[4:8])), uint32(be(b[8:12])), uint32(be(b[12:16]))}
+	}
+	ts, _ := m.terms()
+	for _, t := range ts {
+		if t.field != FieldCTLabel {
+			continue
+		}
+		if t.mask == nil {
+			t.mask = bytes.Repeat([]byte{0xff}, 16)
+		}
+		return of(t.value), of(t.mask), true
+	}
+	return Label{}, Label{}, false
 }
 
 // Get returns the value and the mask (all ones if exact) of a field of at

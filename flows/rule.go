@@ -44,8 +44,13 @@ func (s side) addr(a netip.Addr) Field {
 	return pick(s, FieldCTIPv6Dst, FieldCTIPv6Src)
 }
 
-// epochShift is where the side's half of ct_mark begins.
-func (s side) epochShift() int { return pick(s, 16, 0) }
+// epoch is the register of that VM's epoch.
+func (s side) epoch() Field { return pick(s, RegOrigEpoch, RegRespEpoch) }
+
+// label is the side's part of ct_label.
+func (s side) label(port, epoch uint32) Label {
+	return pick(s, Label{Orig: port, OrigEpoch: epoch}, Label{Resp: port, RespEpoch: epoch})
+}
 
 // tracked is what Open vSwitch wants to see before a match on the original
 // tuple: valid connection tracking state (ovs-fields(7)).
@@ -61,20 +66,20 @@ func family(a netip.Addr) Term {
 // epoch adds the flows that recognise the connections whose verdict is up to
 // date, and prepare the judging of the others.
 func (c *compiler) epoch(e *policy.Endpoint) {
-	epoch := uint64(1)
+	epoch, ofport := uint32(1), uint32(e.OFPort)
 	if n := c.in.Epochs[e.OFPort]; n != 0 {
-		epoch = uint64(n)
+		epoch = n
 	}
 	fingerprint := Fingerprint(c.in.Model, e)
+	const all = 0xffffffff
 	for _, s := range sides {
-		port := RegIs(s.port(), uint32(e.OFPort))
-		shift := s.epochShift()
-		verdict := Load(Bits{RegVerdict, shift, 16}, epoch)
-		c.add(s.est(), 110, newCookie(KindEpoch, fingerprint), NewMatch(port, CTMark(uint32(epoch)<<shift, 0xffff<<shift)),
-			int(s.allowed()), verdict)
-		as := []Action{verdict, SetReg(RegCommit, 1)}
-		as = append(as, SetReg(RegLocal, c.local[setKey(e.Groups)]), SetReg(RegVPC, c.vpc[e.VPC]))
-		c.add(s.est(), 100, newCookie(KindPort, uint64(e.OFPort)), NewMatch(port), int(s.remote()), as...)
+		port, load := RegIs(s.port(), ofport), SetReg(s.epoch(), epoch)
+		// The port is in the label so that the connection is nobody else's: a
+		// guest may send its packets to another VM, and an address may move.
+		c.add(s.est(), 110, newCookie(KindEpoch, fingerprint),
+			NewMatch(port, CTLabel(s.label(ofport, epoch), s.label(all, all))), int(s.allowed()), load)
+		c.add(s.est(), 100, newCookie(KindPort, uint64(e.OFPort)), NewMatch(port), int(s.remote()),
+			load, SetReg(RegCommit, 1), SetReg(RegLocal, c.local[setKey(e.Groups)]), SetReg(RegVPC, c.vpc[e.VPC]))
 	}
 }
 

@@ -67,20 +67,21 @@ func (t Table) Prefixes() []string {
 
 // The registers. Each holds one thing, whole, so that a dump can be read.
 const (
-	RegSrc     = FieldReg0 + iota // ofport of the local VM that sent the packet; 0: none
-	RegDst                        // ofport of the local VM it is for; 0: infrastructure
-	RegNetwork                    // VLAN; 0: untagged
-	RegZone                       // connection tracking zone
-	RegOrig                       // ofport of the local VM that opened the connection; 0: none
-	RegResp                       // ofport of the local VM that answers it; 0: none
-	RegVerdict                    // ct_mark to be: originator's epoch << 16 | responder's
-	RegCommit                     // 1: ct_mark is out of date
-	RegLocal                      // identity of the local VM whose rules are asked
-	RegRemote                     // identity of the other side's address; 0: in no group that matters
-	RegVPC                        // number of the local VM's VPC
-	RegFlood                      // what becomes of a multicast frame, see below
-	RegCause                      // why the packet is denied, see below
-	RegND                         // how far neighbour discovery has been looked at, see below
+	RegSrc       = FieldReg0 + iota // ofport of the local VM that sent the packet; 0: none
+	RegDst                          // ofport of the local VM it is for; 0: infrastructure
+	RegNetwork                      // VLAN; 0: untagged
+	RegZone                         // connection tracking zone
+	RegOrig                         // ofport of the local VM that opened the connection; 0: none
+	RegResp                         // ofport of the local VM that answers it; 0: none
+	RegOrigEpoch                    // epoch of RegOrig's rules; these four are ct_label to be
+	RegRespEpoch                    // epoch of RegResp's rules
+	RegLocal                        // identity of the local VM whose rules are asked
+	RegRemote                       // identity of the other side's address; 0: in no group that matters
+	RegVPC                          // number of the local VM's VPC
+	RegFlood                        // what becomes of a multicast frame, see below
+	RegCause                        // why the packet is denied, see below
+	RegND                           // how far neighbour discovery has been looked at, see below
+	RegCommit                       // 1: ct_label is out of date
 )
 
 // Values of RegND.
