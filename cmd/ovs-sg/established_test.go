@@ -241,3 +241,23 @@ func exactOnly(m string) string {
 	m = regexp.MustCompile(`[a-z_0-9]+=[^,()]*/(0x)?(0+|::|0\.0\.0\.0|00:00:00:00:00:00)\b,?`).ReplaceAllString(m, "")
 	return regexp.MustCompile(`[a-z0-9_]+\(\)`).ReplaceAllString(m, "")
 }
+
+// A connection that one VM may have does not open another VM: neither for a
+// guest that sends its packets there, nor when its address moves there.
+func TestConnectionIsNobodyElses(t *testing.T) {
+	h := streamHost(t)
+	client, server, other := h.vms["client"], h.vms["server"], h.vms["other"]
+	from := ipProto(testbed.ProtoUDP, client.Addr4())
+	h.arrives("client", "server", true, from, client.To(server, server.Addr4()).UDP(5000, 7001, []byte("mine")))
+	h.arrives("server", "client", true, ipProto(testbed.ProtoUDP, server.Addr4()), server.To(client, client.Addr4()).UDP(7001, 5000, []byte("yours")))
+
+	// other has the same epoch, and no rule that lets anything in.
+	stray := client.To(other, server.Addr4()).UDP(5000, 7001, []byte("not yours"))
+	h.arrives("client", "other", false, from, stray)
+	h.arrives("client", "server", true, from, client.To(server, server.Addr4()).UDP(5000, 7001, []byte("mine")))
+
+	moved := strings.NewReplacer("10.0.1.21", "10.0.1.23", "10.0.1.23", "10.0.1.21").Replace(streamVMs)
+	h.write("vms.yaml", moved)
+	h.wait()
+	h.arrives("client", "other", false, from, stray)
+}
