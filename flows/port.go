@@ -99,15 +99,34 @@ func linkLocal(m policy.MAC) netip.Addr {
 		8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]})
 }
 
+// floodChunk is the number of copies that are made in one go. Open vSwitch
+// gives up on a packet after 4,096 resubmits, and a judged copy takes six.
+const floodChunk = 500
+
 // flood adds the list of copies for a multicast frame in a network: one for
 // each VM, then, with RegDst 0, the one for the infrastructure. That comes
 // last because it may add a tag and changes in_port, which keeps the sender
 // from getting its own frame.
 func (c *compiler) flood(vlan uint16, ports []uint16) {
 	slices.Sort(ports)
-	as := make([]Action, 0, 2*len(ports)+2)
-	for _, p := range append(ports, 0) {
-		as = append(as, SetReg(RegDst, uint32(p)), Resubmit(uint8(TableCopy)))
+	cookie := newCookie(KindNetwork, uint64(vlan))
+	network := RegIs(RegNetwork, uint32(vlan))
+	for i, chunk := range slices.Collect(slices.Chunk(append(ports, 0), floodChunk)) {
+		as := make([]Action, 0, 2*len(chunk)+2)
+		for _, p := range chunk {
+			as = append(as, SetReg(RegDst, uint32(p)), Resubmit(uint8(TableCopy)))
+		}
+		place := RegIs(RegChunk, uint32(i))
+		if (i+1)*floodChunk > len(ports) {
+			c.add(TableFlood, 100, cookie, NewMatch(network, place), drop, as...)
+			break
+		}
+		as = append(as, SetReg(RegChunk, uint32(i+1)))
+		c.add(TableFlood, 100, cookie, NewMatch(network, place), drop, append(as[:len(as):len(as)], Resubmit(uint8(TableFlood)))...)
+		// Recirculation, for which tracking is the means, starts counting anew.
+		for _, family := range families {
+			c.add(TableFlood, 110, cookie, NewMatch(network, place, family, RegIs(RegFlood, floodCopy)), drop,
+				append(as[:len(as):len(as)], Track(Low(RegZone, 16), uint8(TableFlood)))...)
+		}
 	}
-	c.add(TableFlood, 100, newCookie(KindNetwork, uint64(vlan)), NewMatch(RegIs(RegNetwork, uint32(vlan))), drop, as...)
 }

@@ -82,6 +82,7 @@ const (
 	RegCause                        // why the packet is denied, see below
 	RegND                           // how far neighbour discovery has been looked at, see below
 	RegCommit                       // 1: ct_label is out of date
+	RegChunk                        // which part of a long list of flooded copies is next
 )
 
 // Values of RegND.
