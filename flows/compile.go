@@ -60,6 +60,7 @@ func compileWith(in Input, hash func(string) uint64) (*Set, error) {
 	for vlan, ports := range networks {
 		c.flood(vlan, ports)
 	}
+	c.services()
 	for _, d := range sides {
 		c.members(d)
 		c.rules(d)

@@ -44,6 +44,7 @@ const (
 	FieldARPSPA
 	FieldARPTPA
 	FieldARPSHA
+	FieldMetadata
 	FieldReg0 // the 16 registers follow one another
 	FieldReg1
 	FieldReg2
@@ -119,6 +120,7 @@ func init() {
 		n := strconv.Itoa(int(i))
 		set(FieldReg0+i, classNXM1, uint32(i), 4, "reg"+n, "NXM_NX_REG"+n, 20+int(i), formatHex)
 	}
+	set(FieldMetadata, classOXM, 2, 8, "metadata", "OXM_OF_METADATA", 39, formatHex)
 	set(FieldInPort, classOXM, 0, 4, "in_port", "", 40, formatInPort)
 	set(FieldVLANVID, classOXM, 6, 2, "vlan_vid", "OXM_OF_VLAN_VID", 41, formatVLAN)
 	set(FieldEthSrc, classOXM, 4, 6, "dl_src", "", 42, formatMAC)

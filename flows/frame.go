@@ -87,6 +87,9 @@ func (c *compiler) frameSpoofGuard() {
 	}
 	again(icmp6NeighborSolic, FieldNDSLL, ndDone)
 	again(icmp6NeighborAdvert, FieldNDTLL, ndLinkLayer)
+	// Nor is there a target in what Open vSwitch cannot read, such as an option
+	// that comes twice.
+	c.deny(t, 260, with(icmp6(icmp6NeighborSolic), Addr(FieldNDTarget, netip.IPv6Unspecified())), CauseSpoof)
 	c.deny(t, 200, with(icmp6(icmp6NeighborSolic), RegIs(RegND, 0)), CauseSpoof)
 	c.deny(t, 200, with(icmp6(icmp6NeighborAdvert), RegIs(RegND, 0)), CauseSpoof)
 	c.deny(t, 200, with(icmp6(icmp6NeighborAdvert), RegIs(RegND, ndLinkLayer)), CauseSpoof)
@@ -189,9 +192,12 @@ func (c *compiler) frameJudge() {
 		match := NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1))
 		if c.in.Userspace {
 			c.frame(TableCommit, 100, match, drop, CommitTrack(zone, uint8(TableDeliver), label))
-		} else {
-			c.frame(TableCommit, 100, match, int(TableDeliver), Commit(zone, label))
+			continue
 		}
+		c.frame(TableCommit, 100, match, int(TableDeliver), Commit(zone, label))
+		// The commit forgets the state and the tuple, which copies need.
+		c.frame(TableCommit, 110, NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1), RegIs(RegFlood, floodJudged)),
+			drop, CommitTrack(zone, uint8(TableDeliver), label))
 	}
 	c.frame(TableCommit, 0, Match{}, int(TableDeliver))
 	if c.in.Userspace {

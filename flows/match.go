@@ -103,6 +103,18 @@ func term32(f Field, v uint32) Term {
 // RegIs matches the whole of a register.
 func RegIs(reg Field, v uint32) Term { return term32(reg, v) }
 
+// RegHas matches the registers in which all bits of v are set.
+func RegHas(reg Field, v uint32) Term {
+	b := binary.BigEndian.AppendUint32(nil, v)
+	return Term{reg, b, b}
+}
+
+// Metadata matches the metadata field: which part of a long list of flooded
+// copies is next.
+func Metadata(v uint64) Term {
+	return Term{field: FieldMetadata, value: binary.BigEndian.AppendUint64(nil, v)}
+}
+
 // ConjID matches the packets that satisfied a conjunction.
 func ConjID(id uint32) Term { return term32(FieldConjID, id) }
 

@@ -111,21 +111,25 @@ func (c *compiler) flood(vlan uint16, ports []uint16) {
 	slices.Sort(ports)
 	cookie := newCookie(KindNetwork, uint64(vlan))
 	network := RegIs(RegNetwork, uint32(vlan))
-	for i, chunk := range slices.Collect(slices.Chunk(append(ports, 0), floodChunk)) {
+	chunks := slices.Collect(slices.Chunk(append(ports, 0), floodChunk))
+	for i, chunk := range chunks {
 		as := make([]Action, 0, 2*len(chunk)+2)
 		for _, p := range chunk {
 			as = append(as, SetReg(RegDst, uint32(p)), Resubmit(uint8(TableCopy)))
 		}
-		place := RegIs(RegChunk, uint32(i))
-		if (i+1)*floodChunk > len(ports) {
-			c.add(TableFlood, 100, cookie, NewMatch(network, place), drop, as...)
+		match := []Term{network}
+		if len(chunks) > 1 {
+			match = append(match, Metadata(uint64(i)))
+		}
+		if i == len(chunks)-1 {
+			c.add(TableFlood, 100, cookie, NewMatch(match...), drop, as...)
 			break
 		}
-		as = append(as, SetReg(RegChunk, uint32(i+1)))
-		c.add(TableFlood, 100, cookie, NewMatch(network, place), drop, append(as[:len(as):len(as)], Resubmit(uint8(TableFlood)))...)
+		as = append(as, Load(Whole(FieldMetadata), uint64(i+1)))
+		c.add(TableFlood, 100, cookie, NewMatch(match...), drop, append(as[:len(as):len(as)], Resubmit(uint8(TableFlood)))...)
 		// Recirculation, for which tracking is the means, starts counting anew.
 		for _, family := range families {
-			c.add(TableFlood, 110, cookie, NewMatch(network, place, family, RegIs(RegFlood, floodCopy)), drop,
+			c.add(TableFlood, 110, cookie, with(match, family, RegIs(RegFlood, floodCopy)), drop,
 				append(as[:len(as):len(as)], Track(Low(RegZone, 16), uint8(TableFlood)))...)
 		}
 	}

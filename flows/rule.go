@@ -79,7 +79,8 @@ func (c *compiler) epoch(e *policy.Endpoint) {
 		c.add(s.est(), 110, newCookie(KindEpoch, fingerprint),
 			NewMatch(port, CTLabel(s.label(ofport, epoch), s.label(all, all))), int(s.allowed()), load)
 		c.add(s.est(), 100, newCookie(KindPort, uint64(e.OFPort)), NewMatch(port), int(s.remote()),
-			load, SetReg(RegCommit, 1), SetReg(RegLocal, c.local[setKey(e.Groups)]), SetReg(RegVPC, c.vpc[e.VPC]))
+			load, SetReg(RegCommit, 1), SetReg(RegLocal, c.local[setKey(e.Groups)]), SetReg(RegVPC, c.vpc[e.VPC]),
+			Resubmit(uint8(TableService)))
 	}
 }
 
@@ -236,25 +237,6 @@ func (s side) prefixClause(prefixes []netip.Prefix) []Match {
 	out := make([]Match, len(prefixes))
 	for i, p := range prefixes {
 		out[i] = NewMatch(tracked, family(p.Addr()), Prefix(s.addr(p.Addr()), p))
-	}
-	return out
-}
-
-func serviceClause(p policy.Protocol, ports policy.PortRange) []Match {
-	proto := func(n uint8) Term { return Byte(FieldCTNWProto, n) }
-	if p == policy.ICMP {
-		return []Match{
-			NewMatch(tracked, EthType(EthTypeIPv4), proto(ProtoICMP)),
-			NewMatch(tracked, EthType(EthTypeIPv6), proto(ProtoICMPv6)),
-		}
-	}
-	n := uint8(ProtoTCP)
-	if p == policy.UDP {
-		n = ProtoUDP
-	}
-	var out []Match
-	for _, m := range portMasks(ports) {
-		out = append(out, NewMatch(tracked, proto(n), Port(FieldCTTPDst, m.value, m.mask)))
 	}
 	return out
 }

@@ -7,7 +7,8 @@ import "strconv"
 type Table uint8
 
 // The tables, in the order in which a packet meets them. A packet goes
-// forward only, except that flood copies come back from TableCopy.
+// forward only, except that flood copies come back from TableCopy; the last
+// is asked in between.
 const (
 	TableClassify      Table = iota // whose port is it
 	TableSpoofGuard                 // the VM's own addresses only
@@ -25,6 +26,7 @@ const (
 	TableFlood                      // one copy for each VM of the network
 	TableDeny                       // drop and count
 	TableCopy                       // what is done with one flooded copy
+	TableService                    // which masks of ports can match, asked by the est tables
 	numTables
 )
 
@@ -32,7 +34,7 @@ var tableNames = [numTables]string{
 	"classify", "spoof_guard", "dispatch", "track", "role",
 	"egress_est", "egress_remote", "egress_rules",
 	"ingress_est", "ingress_remote", "ingress_rules",
-	"commit", "deliver", "flood", "deny", "copy",
+	"commit", "deliver", "flood", "deny", "copy", "service",
 }
 
 // String is the name the table has in the switch (Flow_Table.name).
@@ -57,6 +59,8 @@ func Tables() []Table {
 // megaflow covers as much of the address space as the flows allow.
 func (t Table) Prefixes() []string {
 	switch t {
+	case TableSpoofGuard:
+		return []string{"ip_src", "ipv6_src"}
 	case TableEgressRemote, TableEgressRules:
 		return []string{"ct_ipv6_dst", "ct_nw_dst"}
 	case TableIngressRemote, TableIngressRules:
@@ -82,7 +86,7 @@ const (
 	RegCause                        // why the packet is denied, see below
 	RegND                           // how far neighbour discovery has been looked at, see below
 	RegCommit                       // 1: ct_label is out of date
-	RegChunk                        // which part of a long list of flooded copies is next
+	RegPorts                        // which lengths of port masks can match, see portBlocks
 )
 
 // Values of RegND.
