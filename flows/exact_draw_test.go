@@ -162,15 +162,20 @@ func (p *prober) frame(from, to end, network uint16) packet {
 	return k
 }
 
-// half draws one half of ct_mark: what is up to date only if that is allowed.
-func (p *prober) half(ofport uint16, allowed bool) uint32 {
-	epoch := p.l.w.epochs[ofport]
+// side draws what ct_label says of one side: what is up to date only if that
+// is allowed.
+func (p *prober) side(ofport uint16, allowed bool) (port, epoch uint32) {
+	own, now := uint32(ofport), p.l.w.epochs[ofport]
 	if ofport != 0 && allowed && p.odds(2) {
-		return uint32(epoch)
+		return own, now
 	}
 	for {
-		if h := one(p.dice, 0, 0, epoch-1, epoch+1, epoch^0x8000, 1, 0xffff); h != epoch || ofport == 0 {
-			return uint32(h)
+		port, epoch = own, one(p.dice, 0, now-1, now+1, now^0x8000, now<<16, 1)
+		if p.odds(3) {
+			port, epoch = one(p.dice, 0, own+1, own^0x100, own<<16), one(p.dice, 0, now)
+		}
+		if ofport == 0 || port != own || epoch != now {
+			return port, epoch
 		}
 	}
 }
@@ -346,36 +351,41 @@ func (p *prober) packets() (ks []packet) {
 	} else if sport != 0 {
 		back.sport = map[uint16]uint16{8: 0, 128: 129}[sport]
 	}
-	mark := func() uint32 {
-		return p.half(orig.ofport(), now.Egress.Allowed)<<16 | p.half(resp.ofport(), now.Ingress.Allowed)
+	label := func() (l flows.Label) {
+		l.Orig, l.OrigEpoch = p.side(orig.ofport(), now.Egress.Allowed)
+		l.Resp, l.RespEpoch = p.side(resp.ofport(), now.Ingress.Allowed)
+		return l
 	}
-	add := func(k packet, state string, mark uint32) {
-		k.state, k.mark = state, mark
+	written := func(by *loaded) flows.Label {
+		o, r := orig.ofport(), resp.ofport()
+		return flows.Label{Orig: uint32(o), Resp: uint32(r), OrigEpoch: by.w.epochs[o], RespEpoch: by.w.epochs[r]}
+	}
+	add := func(k packet, state string, label flows.Label) {
+		k.state, k.label = state, label
 		ks = append(ks, k)
 	}
-	add(forth, "new", 0)
+	add(forth, "new", flows.Label{})
 	own := orig.e == nil || slices.Contains(orig.e.Addrs, orig.addr)
 	if !own {
-		add(forth, "est", mark())
+		add(forth, "est", label())
 		return ks // never got an answer
 	}
 	if now.Allowed { // what the first packet has written
-		written := uint32(p.l.w.epochs[orig.ofport()])<<16 | uint32(p.l.w.epochs[resp.ofport()])
-		add(forth, "est", written)
-		add(back, "est|rpl", written)
+		add(forth, "est", written(p.l))
+		add(back, "est|rpl", written(p.l))
 	}
-	add(forth, one(p.dice, "new", "est"), mark())
-	add(back, "est|rpl", mark())
+	add(forth, one(p.dice, "new", "est"), label())
+	add(back, "est|rpl", label())
 	if p.odds(3) {
 		forth.later = hasPorts(proto)
-		add(forth, one(p.dice, "new", "est"), mark())
+		add(forth, one(p.dice, "new", "est"), label())
 		forth.later, back.later = false, hasPorts(proto)
-		add(back, "est|rpl", mark())
+		add(back, "est|rpl", label())
 		back.later = false
 	}
 	if p.odds(6) {
-		add(forth, "inv", mark())
-		add(back, "inv", mark())
+		add(forth, "inv", label())
+		add(back, "inv", label())
 	}
 	if p.odds(3) { // ICMP errors, from the end or from a router before it
 		icmp, kind := uint8(flows.ProtoICMP), uint16(3)
@@ -392,15 +402,14 @@ func (p *prober) packets() (ks []packet) {
 				k.src = one(p.dice, p.addrs[v6]...)
 			}
 			k.later = p.odds(4)
-			add(k, state, mark())
+			add(k, state, label())
 		}
 	}
 	if p.before != nil { // what the policy before has written
 		if was := p.before.evaluate(orig.ofport(), resp.ofport(), conn); was.Allowed {
-			written := uint32(p.before.w.epochs[orig.ofport()])<<16 | uint32(p.before.w.epochs[resp.ofport()])
 			n := len(ks)
-			add(forth, one(p.dice, "new", "est"), written)
-			add(back, "est|rpl", written)
+			add(forth, one(p.dice, "new", "est"), written(p.before))
+			add(back, "est|rpl", written(p.before))
 			for i := n; i < len(ks); i++ {
 				ks[i].carried = true
 			}
@@ -449,7 +458,7 @@ func (p *prober) toMany() []packet {
 	ks := []packet{k}
 	group := to.IsMulticast() || to == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	if from.e != nil {
-		k.mark = p.half(from.ofport(), p.l.evaluate(from.ofport(), 0, k.conn).Egress.Allowed) << 16
+		k.label.Orig, k.label.OrigEpoch = p.side(from.ofport(), p.l.evaluate(from.ofport(), 0, k.conn).Egress.Allowed)
 		k.state = one(p.dice, "new", "est")
 		ks = append(ks, k)
 	}
@@ -465,7 +474,7 @@ func (p *prober) toMany() []packet {
 		if k.proto == flows.ProtoUDP && slices.Contains(dhcpPorts, k.conn.dport) {
 			return ks
 		}
-		k.mark, k.state = 0, "est|rpl"
+		k.label, k.state = flows.Label{}, "est|rpl"
 		ks = append(ks, k)
 	}
 	return ks

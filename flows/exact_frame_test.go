@@ -15,7 +15,7 @@ import (
 // VMs of the network, at ports 1 and 2, so what passes passes without rules.
 func TestExactInfrastructure(t *testing.T) {
 	b := newLab(t)
-	w := &world{epochs: map[uint16]uint16{}, content: policy.Nothing}
+	w := &world{epochs: map[uint16]uint32{}, content: policy.Nothing}
 	for i, id := range []string{"a", "b"} {
 		n := byte(i + 1)
 		w.vms = append(w.vms, worldVM{ns: "default", name: id, ifaces: []worldIface{{id: id,

@@ -101,7 +101,7 @@ func shuffle[T any](d dice, s []T) {
 // bulk is a world with one VM at port 1 in one group, whose rules are the
 // lines.
 func bulk(rules iter) *world {
-	w := &world{epochs: map[uint16]uint16{1: 1, 2: 1}}
+	w := &world{epochs: map[uint16]uint32{1: 1, 2: 1}}
 	g := worldGroup{ns: "default", name: "web"}
 	for line := range rules {
 		g.rules = append(g.rules, worldRule{yaml: line})
@@ -222,7 +222,7 @@ func TestExactLimits(t *testing.T) {
 // 680 VMs in a network it drops judged multicast.)
 func TestExactFlood(t *testing.T) {
 	b := newLab(t)
-	w := &world{epochs: map[uint16]uint16{}}
+	w := &world{epochs: map[uint16]uint32{}}
 	w.groups = []worldGroup{{ns: "default", name: "web", rules: []worldRule{
 		{yaml: "direction: Egress"}, {yaml: "direction: Ingress, protocol: UDP, port: 5353, remote: {securityGroupRef: {name: web}}"}}}}
 	const n = 600
@@ -249,7 +249,7 @@ func TestExactFlood(t *testing.T) {
 			t.Fatal(err)
 		}
 		k := packet{inPort: 200, eth: w.vifs[0].MAC, to: policy.MAC{1, 0, 0x5e, 0, 0, 0xfb}, src: netip.AddrFrom4([4]byte{10, 9, 0, 1}),
-			dst: netip.AddrFrom4([4]byte{224, 0, 0, 251}), proto: 17, sport: 5353, dport: 5353, state: "new", mark: 0x10000}
+			dst: netip.AddrFrom4([4]byte{224, 0, 0, 251}), proto: 17, sport: 5353, dport: 5353, state: "new", label: flows.Label{Orig: 1, OrigEpoch: 1}}
 		k.conn = tuple{k.src, k.dst, 17, 5353, 5353}
 		r, err := b.tracer.Trace("br0", k.String(), k.ctNext()...)
 		if err != nil {
@@ -297,7 +297,7 @@ func TestExactEpochsOfNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in.Epochs = map[uint16]uint16{}
+	in.Epochs = map[uint16]uint32{}
 	for _, v := range w.vifs {
 		in.Epochs[v.OFPort] = 1
 	}
@@ -308,7 +308,7 @@ func TestExactEpochsOfNobody(t *testing.T) {
 	if none.String() != ones.String() {
 		t.Error(flows.Diff(none, ones))
 	}
-	read := maps.Collect(func(yield func(uint16, uint16) bool) {
+	read := maps.Collect(func(yield func(uint16, uint32) bool) {
 		for port, e := range flows.InstalledEpochs(ones) {
 			if !yield(port, e.Epoch) {
 				return

@@ -30,9 +30,9 @@ type packet struct {
 	sport, dport uint16
 	later        bool   // a fragment without ports
 	state        string // "new", "est", "est|rpl", "rel", "rel|rpl", "inv"
-	mark         uint32
+	label        flows.Label
 	conn         tuple
-	// carried: the mark is what a policy before this one left. Nothing but the
+	// carried: the label is what a policy before this one left. Nothing but the
 	// policy of now may then decide.
 	carried bool
 }
@@ -81,7 +81,7 @@ func (k packet) String() string {
 	case !v4 && k.proto == flows.ProtoICMPv6:
 		fmt.Fprintf(&b, ",icmpv6_type=%d,icmpv6_code=%d", k.sport, k.dport)
 	}
-	fmt.Fprintf(&b, ",ct_state=trk|new,ct_mark=%#x,%s=%s,%s=%s,ct_nw_proto=%d,ct_tp_src=%d,ct_tp_dst=%d", k.mark,
+	fmt.Fprintf(&b, ",ct_state=trk|new,ct_label=%s,%s=%s,%s=%s,ct_nw_proto=%d,ct_tp_src=%d,ct_tp_dst=%d", k.label,
 		pick("ct_nw_src", "ct_ipv6_src"), k.conn.src, pick("ct_nw_dst", "ct_ipv6_dst"), k.conn.dst, k.conn.proto, k.conn.sport, k.conn.dport)
 	return b.String()
 }
@@ -99,7 +99,7 @@ type output struct{ ofport, vlan uint16 }
 type answer struct {
 	outputs []output // sorted
 	// commits are the connection tracking entries that are written: "zone
-	// mark".
+	// label".
 	commits []string
 	zone    int    // in which the packet was tracked first; -1: it was not
 	why     string // for people
@@ -198,16 +198,18 @@ func (l *loaded) judge(k packet, network, from, to uint16) judgement {
 		j.zone = 0x8000 | int(network)
 	}
 	egress, ingress := j.verdict.Egress.Allowed, j.verdict.Ingress.Allowed
-	stale, mark := false, uint32(0)
+	stale, label := false, flows.Label{}
 	if orig != 0 {
-		epoch := l.w.epochs[orig]
-		stale, mark = uint16(k.mark>>16) != epoch, uint32(epoch)<<16
-		egress = egress || !k.carried && uint16(k.mark>>16) == epoch
+		label.Orig, label.OrigEpoch = uint32(orig), l.w.epochs[orig]
+		fresh := k.label.Orig == label.Orig && k.label.OrigEpoch == label.OrigEpoch
+		stale = !fresh
+		egress = egress || !k.carried && fresh
 	}
 	if resp != 0 {
-		epoch := l.w.epochs[resp]
-		stale, mark = stale || uint16(k.mark) != epoch, mark|uint32(epoch)
-		ingress = ingress || !k.carried && uint16(k.mark) == epoch
+		label.Resp, label.RespEpoch = uint32(resp), l.w.epochs[resp]
+		fresh := k.label.Resp == label.Resp && k.label.RespEpoch == label.RespEpoch
+		stale = stale || !fresh
+		ingress = ingress || !k.carried && fresh
 	}
 	j.allowed = egress && ingress && k.state != "inv"
 	if l.w.userspace && k.later && k.to[0]&1 == 0 && !k.related() && k.state != "inv" {
@@ -215,7 +217,7 @@ func (l *loaded) judge(k packet, network, from, to uint16) judgement {
 		j.allowed = true
 	}
 	if j.allowed && stale && !k.related() {
-		j.commit = fmt.Sprintf("%d %#x", j.zone, mark)
+		j.commit = fmt.Sprintf("%d %s", j.zone, label)
 	}
 	return j
 }
@@ -289,7 +291,7 @@ func (l *loaded) wantMany(k packet, from, network uint16) answer {
 				if k.src.Is4() {
 					zero = netip.IPv4Unspecified()
 				}
-				k.conn, k.mark = tuple{src: zero, dst: zero}, 0
+				k.conn, k.label = tuple{src: zero, dst: zero}, flows.Label{}
 			}
 			copied = true
 			j := l.judge(k, network, 0, p)
@@ -354,7 +356,6 @@ func answerOf(k packet, r testbed.Trace) (answer, error) {
 				}
 			case "ct":
 				var zone int
-				var mark uint32
 				i := strings.Index(args, "zone=")
 				if i < 0 {
 					return fmt.Errorf("no zone in %s", act)
@@ -366,11 +367,12 @@ func answerOf(k packet, r testbed.Trace) (answer, error) {
 					}
 					continue
 				}
-				if i = strings.Index(args, "mark="); i < 0 || !strings.Contains(args, "/0xffffffff") {
-					return fmt.Errorf("no mark in %s", act)
+				_, label, ok := strings.Cut(args, "label=")
+				if !ok || strings.Contains(label, "/") {
+					return fmt.Errorf("no whole label in %s", act)
 				}
-				_, _ = fmt.Sscanf(args[i:], "mark=%v/", &mark)
-				a.commits = append(a.commits, fmt.Sprintf("%d %#x", zone, mark))
+				label, _, _ = strings.Cut(label, ",")
+				a.commits = append(a.commits, fmt.Sprintf("%d %s", zone, label))
 			case "drop", "ct_clear":
 			default:
 				if _, err := strconv.Atoi(name); err != nil {

@@ -94,7 +94,7 @@ func (l *loaded) input() flows.Input {
 
 // install makes a set the only flows of the switch, but for the one that makes
 // the switch forget what a packet was tracked as before it came: it goes, so
-// that ofproto/trace carries the original tuple and the mark it was given
+// that ofproto/trace carries the original tuple and the label it was given
 // through ct() and behind. TestExactForgets is about that flow.
 func (b *lab) install(set *flows.Set, asText bool) error {
 	set = set.Clone()
@@ -282,7 +282,7 @@ func (b *lab) fails(w, before *world, k packet) (text string) {
 			return ""
 		}
 		renew(l, was)
-		// The mark is what that policy would have written.
+		// The label is what that policy would have written.
 		from, to := k.inPort, uint16(0)
 		if e := l.endpoint(from); e != nil {
 			to = l.at(e.Tag, k.to)
@@ -432,14 +432,14 @@ func TestExactForgets(t *testing.T) {
 	p := newProber(newDice(2), l, nil)
 	for range 50 {
 		for _, k := range p.packets() {
-			k.mark = 0x10001
+			k.label = flows.Label{Orig: 1, Resp: 1, OrigEpoch: 1, RespEpoch: 1}
 			r, err := b.tracer.Trace("br0", k.String(), k.ctNext()...)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if len(r.Passes) > 1 { // how it comes back from ct()
 				pass := r.Passes[1]
-				if strings.Contains(pass.Flow, "ct_mark") || strings.Contains(pass.Flow, "ct_nw_src") || strings.Contains(pass.Flow, "ct_ipv6_src") {
+				if strings.Contains(pass.Flow, "ct_label") || strings.Contains(pass.Flow, "ct_nw_src") || strings.Contains(pass.Flow, "ct_ipv6_src") {
 					t.Fatalf("still remembered: %s", r.Text)
 				}
 			}

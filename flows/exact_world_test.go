@@ -21,7 +21,7 @@ type world struct {
 	subnets   []worldSubnet
 	vms       []worldVM
 	vifs      []policy.VIF
-	epochs    map[uint16]uint16
+	epochs    map[uint16]uint32
 }
 
 type worldGroup struct {
@@ -363,9 +363,9 @@ func (d dice) world() *world {
 		}
 		w.vifs = append(w.vifs, v)
 	}
-	w.epochs = map[uint16]uint16{}
+	w.epochs = map[uint16]uint32{}
 	for _, v := range w.vifs {
-		w.epochs[v.OFPort] = one[uint16](d, 1, 2, 3, 0x100, 0x7fff, 0x8000, 0xfffe)
+		w.epochs[v.OFPort] = one[uint32](d, 1, 2, 3, 0x100, 0x7fff, 0x8000, 0xfffe, 0x10000, 0xfffffffe)
 	}
 	return w
 }
@@ -385,7 +385,7 @@ func (w *world) clone() *world {
 			c.vms[i].ifaces[j].addrs = slices.Clone(c.vms[i].ifaces[j].addrs)
 		}
 	}
-	c.epochs = map[uint16]uint16{}
+	c.epochs = map[uint16]uint32{}
 	for k, v := range w.epochs {
 		c.epochs[k] = v
 	}

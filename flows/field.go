@@ -184,12 +184,13 @@ func formatDec(name string, v, m []byte) string {
 
 // formatLabel prints a field of 16 bytes as one number.
 func formatLabel(name string, v, m []byte) string {
-	long := func(b []byte) string { return "0x" + new(big.Int).SetBytes(b).Text(16) }
 	if m != nil {
-		return name + "=" + long(v) + "/" + long(m)
+		return name + "=" + hex128(v) + "/" + hex128(m)
 	}
-	return name + "=" + long(v)
+	return name + "=" + hex128(v)
 }
+
+func hex128(b []byte) string { return "0x" + new(big.Int).SetBytes(b).Text(16) }
 
 // formatPort prints an L4 port: decimal, or hexadecimal with a mask.
 func formatPort(name string, v, m []byte) string {

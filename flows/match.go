@@ -185,6 +185,9 @@ func CT(set, clear CTState) Term {
 // Label is the ct_label of a connection, as RegOrig to RegRespEpoch hold it.
 type Label struct{ Orig, Resp, OrigEpoch, RespEpoch uint32 }
 
+// String is the label as one number.
+func (l Label) String() string { return hex128(l.bytes()) }
+
 func (l Label) bytes() []byte {
 	b := binary.BigEndian.AppendUint32(nil, l.Orig)
 	b = binary.BigEndian.AppendUint32(b, l.Resp)
