@@ -98,8 +98,10 @@ func everything() *flows.Set {
 		{flows.EthType(flows.EthTypeRARP), flows.MAC(flows.FieldARPSHA, m)},
 		{flows.RegIs(flows.Reg(0), 0), flows.RegIs(flows.Reg(15), 0xffffffff)},
 		{ip, flows.ConjID(7), flows.CT(flows.CTNew|flows.CTTrk, flows.CTInv)},
-		{ip6, flows.CT(flows.CTTrk|flows.CTEst|flows.CTRpl, flows.CTRel), flows.CTMark(0x10000, 0xffff0000)},
-		{flows.CTMark(7, 0xffffffff)},
+		{ip6, flows.CT(flows.CTTrk|flows.CTEst|flows.CTRpl, flows.CTRel), flows.CTLabel(flows.Label{Orig: 3, OrigEpoch: 9}, flows.Label{Orig: 0xffffffff, OrigEpoch: 0xffffffff})},
+		{flows.CTLabel(flows.Label{Orig: 1, Resp: 2, OrigEpoch: 3, RespEpoch: 4}, flows.Label{Orig: 0xffffffff, Resp: 0xffffffff, OrigEpoch: 0xffffffff, RespEpoch: 0xffffffff})},
+		{ip, flows.LaterFragment(), flows.Metadata(7)},
+		{flows.RegHas(flows.RegPorts, 0x10000)},
 		{ip, flows.CT(flows.CTTrk|flows.CTNew, 0), flows.Byte(flows.FieldCTNWProto, 6), flows.Addr(flows.FieldCTNWSrc, v4), flows.Prefix(flows.FieldCTNWDst, p4), flows.Port(flows.FieldCTTPSrc, 1, 0xffff), flows.Port(flows.FieldCTTPDst, 1024, 0xfc00)},
 		{ip6, flows.CT(flows.CTTrk|flows.CTNew, 0), flows.Byte(flows.FieldCTNWProto, 17), flows.Prefix(flows.FieldCTIPv6Src, p6), flows.Addr(flows.FieldCTIPv6Dst, v6), flows.Port(flows.FieldCTTPDst, 53, 0xffff)},
 	}
@@ -116,7 +118,7 @@ func everything() *flows.Set {
 
 	actions := [][]flows.Action{
 		{flows.SetReg(flows.RegSrc, 0), flows.SetReg(flows.RegVPC, 0xfffffff0)},
-		{flows.Load(flows.Low(flows.RegVerdict, 16), 0x1234), flows.Load(flows.Bits{Field: flows.RegVerdict, Offset: 16, N: 16}, 0)},
+		{flows.Load(flows.Low(flows.RegZone, 16), 0x1234), flows.Load(flows.Bits{Field: flows.RegZone, Offset: 16, N: 16}, 0)},
 		{flows.LoadInPort(), flows.Normal()},
 		{flows.Move(flows.Whole(flows.RegSrc), flows.Whole(flows.RegOrig)), flows.Move(flows.Low(flows.RegNetwork, 12), flows.Low(flows.FieldVLANVID, 12))},
 		{flows.Output(3), flows.Output(flows.PortLocal)},
@@ -132,7 +134,7 @@ func everything() *flows.Set {
 	fs = append(fs,
 		flow(flows.TableDeliver, 1, tagged, -1, flows.PopVLAN(), flows.Output(1)),
 		flow(flows.TableDeliver, 2, flows.NewMatch(flows.Untagged()), -1, flows.PushVLAN(), flows.Move(flows.Low(flows.RegNetwork, 12), flows.Low(flows.FieldVLANVID, 12)), flows.Output(1)),
-		flow(flows.TableCommit, 1, plain, int(flows.TableDeliver), flows.Commit(flows.Low(flows.RegZone, 16), flows.Move(flows.Whole(flows.RegVerdict), flows.Whole(flows.FieldCTMark)))),
+		flow(flows.TableCommit, 1, plain, int(flows.TableDeliver), flows.Commit(flows.Low(flows.RegZone, 16), flows.Move(flows.Whole(flows.FieldXXReg1), flows.Whole(flows.FieldCTLabel)))),
 		flow(flows.TableCommit, 0, flows.NewMatch(), int(flows.TableDeliver)),
 		flow(flows.TableEgressRules, 100, flows.NewMatch(ip, flows.CT(flows.CTTrk|flows.CTNew, 0), flows.Addr(flows.FieldCTNWDst, v4)), -1,
 			conjunction(7, 1, 2), conjunction(0xfffffff1, 3, 3)),
