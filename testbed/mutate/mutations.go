@@ -5,6 +5,7 @@ const (
 	port  = "flows/port.go"
 	rule  = "flows/rule.go"
 	comp  = "flows/compile.go"
+	serv  = "flows/service.go"
 )
 
 var mutations = []mutation{
@@ -44,25 +45,34 @@ var mutations = []mutation{
 		`c.frame(s.est(), 120, NewMatch(RegIs(s.port(), 0)), int(TableDeny))`, ""},
 	{"est: unknown ports allowed", frame, `c.deny(s.est(), 0, Match{}, s.cause())`, `c.frame(s.est(), 0, Match{}, int(s.allowed()))`, "no packet has a local port without est flows"},
 	{"est: epoch not loaded when up to date", rule,
-		`int(s.allowed()), verdict)
-		as := []Action{verdict,`, `int(s.allowed()))
-		as := []Action{verdict,`, ""},
+		`s.label(all, all))), int(s.allowed()), load)`, `s.label(all, all))), int(s.allowed()))`, ""},
 	{"est: epoch not loaded when judged", rule,
-		`as := []Action{verdict, SetReg(RegCommit, 1)}`, `as := []Action{SetReg(RegCommit, 1)}`, ""},
+		`load, SetReg(RegCommit, 1), SetReg(RegLocal`, `SetReg(RegCommit, 1), SetReg(RegLocal`, ""},
 	{"est: commit not asked for", rule,
-		`as := []Action{verdict, SetReg(RegCommit, 1)}`, `as := []Action{verdict}`, ""},
-	{"est: halves of the mark swapped", rule,
-		`func (s side) epochShift() int { return pick(s, 16, 0) }`, `func (s side) epochShift() int { return pick(s, 0, 16) }`, ""},
-	{"est: half the mask", rule, `0xffff<<shift)),`, `0xff<<shift)),`, ""},
-	{"est: the wrong epoch", rule, `epoch = uint64(n)`, `epoch = uint64(n) + 1`, ""},
+		`load, SetReg(RegCommit, 1), SetReg(RegLocal`, `load, SetReg(RegLocal`, ""},
+	{"est: sides of the label swapped", rule,
+		`return pick(s, Label{Orig: port, OrigEpoch: epoch}, Label{Resp: port, RespEpoch: epoch})`,
+		`return pick(s, Label{Resp: port, RespEpoch: epoch}, Label{Orig: port, OrigEpoch: epoch})`, ""},
+	{"est: epochs swapped", rule, `return pick(s, RegOrigEpoch, RegRespEpoch)`, `return pick(s, RegRespEpoch, RegOrigEpoch)`, ""},
+	{"est: half the epoch", rule, `s.label(all, all))), int`, `s.label(all, 0xffff))), int`, ""},
+	{"est: anybody's connection with this epoch", rule, `s.label(all, all))), int`, `s.label(0, all))), int`, ""},
+	{"est: whatever epoch", rule, `s.label(all, all))), int`, `s.label(all, 0))), int`, ""},
+	{"est: the wrong epoch", rule, `		epoch = n
+`, `		epoch = n + 1
+`, ""},
+	{"est: ports not asked for", rule, `,
+			Resubmit(uint8(TableService)))`, `)`, ""},
 	{"est: stale marks judged first", rule,
 		`c.add(s.est(), 110, newCookie(KindEpoch, fingerprint)`, `c.add(s.est(), 90, newCookie(KindEpoch, fingerprint)`, ""},
-	{"est: any port with this epoch", rule, `NewMatch(port, CTMark(uint32(epoch)<<shift, 0xffff<<shift))`, `NewMatch(CTMark(uint32(epoch)<<shift, 0xffff<<shift))`, ""},
+	{"est: any port with this epoch", rule, `NewMatch(port, CTLabel(s.label(ofport, epoch)`, `NewMatch(RegIs(RegCommit, 0), CTLabel(s.label(ofport, epoch)`, ""},
 	{"commit: related packets too", frame,
 		`match := NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1))`, `match := NewMatch(family, CT(CTTrk, 0), RegIs(RegCommit, 1))`, ""},
 	{"commit: always", frame,
 		`match := NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1))`, `match := NewMatch(family, CT(CTTrk, CTRel))`, ""},
-	{"commit: without the mark", frame, `mark, zone := Move(Whole(RegVerdict), Whole(FieldCTMark))`, `mark, zone := Move(Low(RegVerdict, 16), Low(FieldCTMark, 16))`, ""},
+	{"commit: half the label", frame, `label, zone := Move(Whole(FieldXXReg1), Whole(FieldCTLabel))`, `label, zone := Move(Low(FieldXXReg1, 64), Low(FieldCTLabel, 64))`, ""},
+	{"commit: of what is copied without recirculation", frame,
+		`c.frame(TableCommit, 110, NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1), RegIs(RegFlood, floodJudged)),`,
+		`c.frame(TableCommit, 90, NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1), RegIs(RegFlood, floodJudged)),`, ""},
 	{"commit: in the zone of multicast from outside", frame,
 		`c.frame(TableCommit, 120, NewMatch(RegIs(RegZone, zoneFlood)), int(TableDeliver))`, ``, "copies are never committed anyway"},
 	{"commit: flooded copies", frame,
@@ -84,13 +94,16 @@ var mutations = []mutation{
 	{"rules: addresses of the wrong end, IPv6", rule, `return pick(s, FieldCTIPv6Dst, FieldCTIPv6Src)`, `return pick(s, FieldCTIPv6Dst, FieldCTIPv6Dst)`, ""},
 	{"rules: the wrong port asked", rule,
 		`func (s side) port() Field { return pick(s, RegOrig, RegResp) }`, `func (s side) port() Field { return pick(s, RegOrig, RegOrig) }`, ""},
-	{"rules: UDP is TCP", rule, `n = ProtoUDP`, `n = ProtoTCP`, ""},
-	{"rules: ICMP without ICMPv6", rule, `NewMatch(tracked, EthType(EthTypeIPv6), proto(ProtoICMPv6)),`, ``, ""},
-	{"rules: ICMPv6 in IPv4", rule,
-		`NewMatch(tracked, EthType(EthTypeIPv6), proto(ProtoICMPv6)),`, `NewMatch(tracked, EthType(EthTypeIPv4), proto(ProtoICMPv6)),`, ""},
-	{"rules: the port without the protocol", rule,
-		`NewMatch(tracked, proto(n), Port(FieldCTTPDst, m.value, m.mask))`, `NewMatch(tracked, Term{field: FieldCTNWProto, value: []byte{n}, mask: []byte{0xe8}}, Port(FieldCTTPDst, m.value, m.mask))`, ""},
-	{"rules: the source port", rule, `Port(FieldCTTPDst, m.value, m.mask)`, `Port(FieldCTTPSrc, m.value, m.mask)`, ""},
+	{"rules: UDP is TCP", serv, `return Byte(FieldCTNWProto, ProtoUDP)`, `return Byte(FieldCTNWProto, ProtoTCP)`, ""},
+	{"rules: ICMP without ICMPv6", serv, `			NewMatch(tracked, EthType(EthTypeIPv6), Byte(FieldCTNWProto, ProtoICMPv6)),
+`, ``, ""},
+	{"rules: ICMPv6 in IPv4", serv, `NewMatch(tracked, EthType(EthTypeIPv6), Byte(FieldCTNWProto, ProtoICMPv6)),`, `NewMatch(tracked, EthType(EthTypeIPv4), Byte(FieldCTNWProto, ProtoICMPv6)),`, ""},
+	{"rules: the port without the protocol", serv, `NewMatch(tracked, ctProto(p), Port(FieldCTTPDst, m.value, m.mask), RegHas`, `NewMatch(tracked, Port(FieldCTTPDst, m.value, m.mask), RegHas`, ""},
+	{"rules: the source port", serv, `Port(FieldCTTPDst, m.value, m.mask), RegHas`, `Port(FieldCTTPSrc, m.value, m.mask), RegHas`, ""},
+	{"rules: the port not looked at", serv, `ctProto(p), Port(FieldCTTPDst, m.value, m.mask), RegHas`, `ctProto(p), RegHas`, ""},
+	{"service: masks forgotten on the way down", serv, `walk(child, deeper[from:to], lengths)`, `walk(child, deeper[from:to], 0)`, ""},
+	{"service: masks of other protocols too", serv, `masks[r.Protocol] = append(masks[r.Protocol], portMasks(r.Ports)...)`, `masks[policy.TCP] = append(masks[policy.TCP], portMasks(r.Ports)...)`, ""},
+	{"service: the first half only", serv, `for _, start := range []uint16{block.value, block.value + half} {`, `for _, start := range []uint16{block.value} {`, ""},
 	{"rules: a range too long", "flows/portmask.go", `first <= last; {`, `first < last; {`, ""},
 	{"rules: blocks too large", "flows/portmask.go", `fit := bits.Len32(last-first+1) - 1; fit < n`, `fit := bits.Len32(last-first+1); fit < n`, ""},
 	{"rules: All means TCP", rule, `if r.Protocol != policy.All {`, `if r.Protocol != 99 {`, ""},
@@ -108,7 +121,7 @@ var mutations = []mutation{
 
 	// Identities and members.
 	{"members: without the VPC", rule, `family(m.Addr), RegIs(RegVPC, c.vpc[m.VPC]), Addr`, `family(m.Addr), Addr`, ""},
-	{"members: the VPC not loaded", rule, `SetReg(RegVPC, c.vpc[e.VPC]))`, `SetReg(RegVPC, 0))`, ""},
+	{"members: the VPC not loaded", rule, `SetReg(RegVPC, c.vpc[e.VPC]),`, `SetReg(RegVPC, 0),`, ""},
 	{"members: identity not loaded", rule, `SetReg(RegLocal, c.local[setKey(e.Groups)])`, `SetReg(RegLocal, 0)`, ""},
 	{"members: the other side's identity", rule, `SetReg(RegRemote, numbers.remote[set])`, `SetReg(RegRemote, c.sides[1-s.Direction].remote[set])`, ""},
 	{"members: only of the first group", comp, `if len(in) > 0 {
@@ -147,7 +160,7 @@ var mutations = []mutation{
 	{"flood: copies judged as somebody else's", frame, `drop, Move(Whole(RegDst), Whole(RegResp)), Resubmit(uint8(TableIngressEst)))`, `drop, Resubmit(uint8(TableIngressEst)))`, ""},
 	{"flood: unicast IP not judged", frame, `c.frame(TableCopy, 100, NewMatch(RegIs(RegFlood, floodTrack)), drop, Resubmit(uint8(TableTrack)))`,
 		`c.frame(TableCopy, 100, NewMatch(RegIs(RegFlood, floodTrack)), drop, Resubmit(uint8(TableDeliver)))`, ""},
-	{"flood: none towards outside", port, `for _, p := range append(ports, 0) {`, `for _, p := range ports {`, ""},
+	{"flood: none towards outside", port, `slices.Chunk(append(ports, 0), floodChunk)`, `slices.Chunk(ports, floodChunk)`, ""},
 	{"flood: back to the infrastructure", frame, `c.frame(TableCopy, 120, NewMatch(RegIs(RegDst, 0), RegIs(RegSrc, 0)), drop)`, ``, ""},
 
 	// What no rule governs.
