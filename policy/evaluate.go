@@ -70,7 +70,8 @@ type Side struct {
 // for everything else that judges: written from the meaning in the package
 // comment, in the plainest way, with nothing of Resolve in it, and slow.
 //
-// A local originator may only use an address of its own. The destination
+// A local originator may only use an address of its own, to which belongs the
+// link-local one of its MAC if it has any IPv6 address. The destination
 // address is not compared with those of a local responder: what reaches a VM's
 // port is judged by the VM's ingress rules.
 func Evaluate(p *Policy, vifs []VIF, c Connection) Verdict {
@@ -94,7 +95,7 @@ func side(p *Policy, vifs []VIF, dir Direction, self Party, remote netip.Addr, c
 	if !ok {
 		return Side{Applies: true, Missing: fmt.Sprintf("no manifest describes %s: nothing is allowed", vif.Name)}
 	}
-	if dir == Egress && !slices.Contains(addrsOf(p, at), self.Addr) {
+	if dir == Egress && !mayUse(addrsOf(p, at), at, vif, self.Addr) {
 		return Side{Applies: true, Missing: fmt.Sprintf("%s is not an address of VM %s", self.Addr, at.vm.Key)}
 	}
 	vpc := vpcOf(p, at)

@@ -237,3 +237,18 @@ func addrsOf(p *Policy, at attachment) []netip.Addr {
 	}
 	return addrs
 }
+
+// mayUse says whether a VM with these addresses may send from addr.
+func mayUse(addrs []netip.Addr, at attachment, vif VIF, addr netip.Addr) bool {
+	if slices.Contains(addrs, addr) {
+		return true
+	}
+	mac := at.n.MAC
+	if mac.IsZero() {
+		mac = vif.MAC
+	}
+	// RFC 4291, appendix A.
+	id := [8]byte{mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]}
+	own := netip.AddrFrom16([16]byte(append([]byte{0xfe, 0x80, 0, 0, 0, 0, 0, 0}, id[:]...)))
+	return addr == own && slices.ContainsFunc(addrs, netip.Addr.Is6)
+}

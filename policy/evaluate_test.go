@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -169,6 +170,9 @@ func TestEvaluate(t *testing.T) {
 		{"egress allowed but not ingress", Connection{party(open, "10.0.1.9"), party(peer1, "10.0.1.7"), ipTCP, 80}, false},
 		{"ingress allowed but not egress", Connection{party(peer1, "10.0.1.7"), party(open, "10.0.1.9"), ipTCP, 80}, false},
 		{"an address that is not its own", Connection{party(open, "10.0.1.99"), party(0, "8.8.8.8"), ipTCP, 80}, false},
+		{"the link-local address of its MAC", Connection{party(web, linkLocalOf(web)), party(0, "2001:db8::1"), 50, 0}, true},
+		{"somebody else's", Connection{party(web, linkLocalOf(app)), party(0, "2001:db8::1"), 50, 0}, false},
+		{"its own, without any IPv6 address", Connection{party(open, linkLocalOf(open)), party(0, "2001:db8::1"), 50, 0}, false},
 		{"no manifest: out", Connection{party(stranger, "10.0.1.50"), party(0, "8.8.8.8"), ipTCP, 80}, false},
 		{"no manifest: in", Connection{party(0, "8.8.8.8"), party(stranger, "10.0.1.50"), ipTCP, 80}, false},
 		{"no such port", Connection{party(0, "8.8.8.8"), party(99, "10.0.1.50"), ipTCP, 80}, false},
@@ -279,3 +283,6 @@ func TestDefaultGroupManifestReplacesTheBuiltIn(t *testing.T) {
 		}
 	}
 }
+
+// linkLocalOf is the link-local address of the MAC that vifsOf gives a port.
+func linkLocalOf(ofport uint16) string { return fmt.Sprintf("fe80::ff:fe00:%x", ofport) }
