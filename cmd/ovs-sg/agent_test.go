@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// datapathVariable in the environment chooses another datapath_type for the
+// tests that send packets: "system" is the kernel's.
+const datapathVariable = "OVS_SG_TEST_DATAPATH"
+
 // ovssg returns a command that runs ovs-sg. It ends with the test.
 func ovssg(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
@@ -81,6 +85,9 @@ func newHost(t testing.TB, opt testbed.Options) *host {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if d := os.Getenv(datapathVariable); d != "" && !opt.Dummy {
+		opt.Datapath = d
 	}
 	h.ovs = testbed.New(t, opt)
 	return h
