@@ -27,7 +27,7 @@ OVS  = ./ovsdb/... ./flows/... ./controller/...
 # Packages with tests that send packets; they need root.
 TRAFFIC = ./cmd/... ./testbed/...
 
-.PHONY: help demo build test test-fast test-ovs test-traffic bench soak lint golden cover provision tools clean
+.PHONY: help demo build test test-fast test-ovs test-traffic bench soak exact mutate lint golden cover provision tools clean
 
 help: ## List the targets.
 	@echo 'make demo    see it work, in ten seconds       make test    try everything'
@@ -57,12 +57,19 @@ test-traffic: provision ## Run the tests that send packets between namespaces. N
 bench: provision ## Run the benchmarks; BENCH=expression chooses.
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
-soak: provision ## Repeat the tests that send packets for SOAK=10m, until one fails.
-	@end=$$((SECONDS + $$(sed -E 's/^([0-9]+)h$$/\1*3600/; s/^([0-9]+)m$$/\1*60/; s/^([0-9]+)s$$/\1/' <<<'$(SOAK)'))); n=0; \
-	while ((SECONDS < end)); do \
+soak: provision ## Random policies, chaos and packets, in rounds of SOAK=10m, until one fails or you stop it.
+	@n=0; while :; do \
 		n=$$((n + 1)); echo "round $$n"; \
+		REQUIRE_OVS=1 $(GO) test ./flows -count=1 -timeout 0 -run '^TestExact$$' -soak $(SOAK); \
+		REQUIRE_OVS=1 $(GO) test ./cmd/ovs-sg -count=1 -timeout 0 -run '^TestChaos$$' -chaos $(SOAK); \
 		REQUIRE_OVS=1 $(GO) test -count=1 -timeout $(TIMEOUT) $(TRAFFIC); \
 	done
+
+exact: provision ## Hold the flows against the reference on random policies for SOAK=10m; SEED=n: replay one.
+	REQUIRE_OVS=1 $(GO) test ./flows -count=1 -timeout 0 -v -run '^TestExact$$' $(if $(SEED),-seed $(SEED),-soak $(SOAK))
+
+mutate: provision ## Plant mistakes in the compiler, one at a time, and say which no test notices. Ten minutes.
+	$(GO) run ./testbed/mutate
 
 lint: tools ## Run go vet, gofmt and, if it is installed, golangci-lint.
 	$(GO) vet ./...

@@ -289,8 +289,8 @@ func (c *Controller) report(d flows.Delta, compiled, confirmed time.Duration) {
 	took := c.change.end()
 	what := c.lastWhat
 	c.lastWhat = nil
-	if d.Empty() && len(what) == 0 {
-		return
+	if d.Empty() && (len(what) == 0 || c.held != nil) {
+		return // nothing happened, or nothing yet
 	}
 	c.change.last = LastChange{
 		Time: time.Now(), What: what, Added: len(d.Add), Modified: len(d.Modify), Deleted: len(d.Delete),
@@ -368,8 +368,8 @@ func (c *Controller) flush(ctx context.Context, targets []flushTarget) error {
 		var err error
 		if t.addr.Addr.IsValid() {
 			err = c.conn.FlushAddr(ctx, t.zone, t.addr.Addr)
-			// A switch that cannot do it loses nothing in exactness: the
-			// port's epoch is new, so that each connection is judged again.
+			// A switch that cannot do it loses nothing in exactness: the labels
+			// of the connections name another port, so that each is judged again.
 			if errors.Is(err, errors.ErrUnsupported) {
 				err = nil
 			}

@@ -3,6 +3,7 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -62,5 +63,7 @@ func (c *Controller) release() error {
 	}
 	c.log.Info("change of policy released")
 	c.released, c.dirty = c.policy, true
+	c.lastWhat = append(c.lastWhat, "release")
+	c.change.begin(time.Now())
 	return nil
 }
