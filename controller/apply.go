@@ -77,12 +77,13 @@ func (c *Controller) apply(ctx context.Context) error {
 	if !delta.Empty() {
 		c.memory.grants = append(c.memory.grants, next.grants)
 		c.memory.epochs, c.memory.generation = next.epochs, next.generation
+		c.settled = false
 		if err := c.conn.Apply(ctx, delta); err != nil {
 			return fmt.Errorf("apply %d flow changes: %w", delta.Len(), err)
 		}
 	}
 	confirmed := time.Since(started)
-	if err := c.settle(ctx, !delta.Empty()); err != nil {
+	if err := c.settle(ctx); err != nil {
 		return err
 	}
 	if err := c.flush(ctx, flushes); err != nil {
@@ -127,10 +128,21 @@ func inTheWay(foreign, desired *flows.Set) error {
 		len(flows.Tables())-1, strings.Join(found, " | "), more)
 }
 
+// prepareTimeout is how long OVSDB is waited for, which is local and quick.
+const prepareTimeout = 2 * time.Second
+
 // connect opens the OpenFlow connection to a bridge that is set up for us.
 func (c *Controller) connect(ctx context.Context) error {
-	if err := c.cfg.Prepare(ctx); err != nil {
-		return fmt.Errorf("prepare bridge %s: %w", c.cfg.Bridge, err)
+	prepare, cancel := context.WithTimeout(ctx, prepareTimeout)
+	err := c.cfg.Prepare(prepare)
+	cancel()
+	switch {
+	case err == nil:
+		c.prepared = true
+	case !c.prepared:
+		return fmt.Errorf("prepare bridge %s in OVSDB: %w", c.cfg.Bridge, err)
+	default: // it has been before, and OVSDB may be away for long
+		c.log.Warn("bridge not prepared anew", zap.Error(err))
 	}
 	conn, err := c.cfg.Dial(ctx, c.ports.Bridge.DatapathType)
 	if err != nil {
@@ -141,8 +153,9 @@ func (c *Controller) connect(ctx context.Context) error {
 }
 
 // settle sees to it that the datapath, too, has forgotten what is not in force
-// any more.
-func (c *Controller) settle(ctx context.Context, changed bool) error {
+// any more: after a change, and after a start, for the agent before may have
+// ended in between.
+func (c *Controller) settle(ctx context.Context) error {
 	infra := map[uint32]bool{}
 	for _, p := range c.host.infra {
 		infra[p.OFPort] = true
@@ -159,13 +172,13 @@ func (c *Controller) settle(ctx context.Context, changed bool) error {
 				return err
 			}
 		}
-		if changed {
+		if !c.settled {
 			if err := c.cfg.Daemon.Settle(ctx, NeedsPurge(c.ports.Bridge.DatapathType, c.ports.OVSVersion)); err != nil {
 				return err
 			}
 		}
 	}
-	c.infra = infra
+	c.infra, c.settled = infra, true
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -94,6 +95,7 @@ type Controller struct {
 
 	requests chan request
 	releases chan chan error
+	saves    chan []policy.Version
 	statuses chan chan Status
 
 	// For those who ask while the loop is busy: since when it has been, in
@@ -119,6 +121,8 @@ type Controller struct {
 	noFlood   map[uint32]bool // as set over conn; nil: unknown
 	infra     map[uint32]bool // the ports that NORMAL may have learned from; nil: unknown
 	installed *flows.Set      // nil: unknown
+	prepared  bool            // the bridge was set up once
+	settled   bool            // the datapath has followed the last change
 	model     *policy.Model
 	memory    memory
 
@@ -156,6 +160,7 @@ func New(cfg Config) *Controller {
 		cfg: cfg, log: cfg.Logger,
 		requests: make(chan request),
 		releases: make(chan chan error),
+		saves:    make(chan []policy.Version, 1),
 		statuses: make(chan chan Status),
 		memory:   memory{epochs: map[uint16]uint32{}},
 	}
@@ -178,6 +183,12 @@ func (c *Controller) Run(ctx context.Context) error {
 		if len(c.versions) > 0 {
 			c.enforced = c.newPolicy()
 		}
+		var saving sync.WaitGroup
+		saving.Go(c.keepSaving)
+		defer func() {
+			close(c.saves)
+			saving.Wait()
+		}()
 	}
 	defer func() {
 		if c.conn != nil {
@@ -226,15 +237,27 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 }
 
-// save keeps what was accepted, after it has been enforced: the disk must not
-// hold that up, and a restart must not release what is held.
+// save gives what was accepted to the one who keeps it, after it has been
+// enforced: a restart must not release what is held. The newest wins.
 func (c *Controller) save() {
 	if c.cfg.Store == nil || !c.unsaved || c.cfg.MaxRevoke > 0 && c.enforced != c.policy {
 		return
 	}
 	c.unsaved = false
-	if err := c.cfg.Store.Save(c.versions); err != nil {
-		c.log.Error("save accepted files", zap.Error(err))
+	select {
+	case <-c.saves:
+	default:
+	}
+	c.saves <- c.versions
+}
+
+// keepSaving writes what save hands over, aside from the loop, which disks
+// must not hold up, until the channel is closed.
+func (c *Controller) keepSaving() {
+	for versions := range c.saves {
+		if err := c.cfg.Store.Save(versions); err != nil {
+			c.log.Error("save accepted files", zap.Error(err))
+		}
 	}
 }
 
@@ -377,7 +400,9 @@ func (c *Controller) answer() {
 		case c.held != nil && !c.dirty && c.done.files >= w.at.files:
 			w.result <- errHeld
 		case c.conn != nil && !c.dirty && c.done.files >= w.at.files && c.done.ports >= w.at.ports:
+			c.busySince.Store(time.Now().UnixNano())
 			err := c.conn.Barrier(w.ctx)
+			c.busySince.Store(0)
 			if err != nil && w.ctx.Err() == nil {
 				c.drop(err)
 				c.retry.Reset(firstBackoff)

@@ -254,7 +254,7 @@ func TestAnyPathSameFlows(t *testing.T) {
 		{twoVMs(nil, ssh), twoPorts},
 		{twoVMs([]string{"far 10.0.0.9 b"}, fromB, ssh), twoPorts[:2]},
 		{twoVMs([]string{"far 10.0.0.9 b"}, fromB), twoPorts},
-		{"", twoPorts},
+		{"# nothing", twoPorts},
 		{twoVMs(nil, egress, ssh), nil},
 		{twoVMs(nil, egress, ssh), twoPorts},
 	}

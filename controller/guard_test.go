@@ -55,12 +55,12 @@ func TestGuard(t *testing.T) {
 	}
 	// Four rules in force, three of one and one of two.
 	tryHeld(state{twoVMs(nil), twoPorts}, "3 of 4 rules")
-	tryHeld(state{"", twoPorts}, "none of the 2 VMs")
+	tryHeld(state{"# nothing", twoPorts}, "none of the 2 VMs")
 
 	// A restart holds what was held.
 	r.stop()
 	r.start()
-	tryHeld(state{"", twoPorts}, "none of the 2 VMs")
+	tryHeld(state{"# nothing", twoPorts}, "none of the 2 VMs")
 
 	// What takes away little enough needs nobody.
 	r.set(state{twoVMs(nil, ssh, egress), twoPorts})
@@ -72,7 +72,7 @@ func TestGuard(t *testing.T) {
 	}
 
 	before = r.installed()
-	tryHeld(state{"", twoPorts}, "none of the 2 VMs")
+	tryHeld(state{"# nothing", twoPorts}, "none of the 2 VMs")
 	if err := r.c.Release(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestGuard(t *testing.T) {
 func TestNoGuard(t *testing.T) {
 	r := newRig(t, newFakeSwitch())
 	r.set(state{twoVMs(nil, ssh, fromB, egress), twoPorts})
-	r.set(state{"", twoPorts})
+	r.set(state{"# nothing", twoPorts})
 	if err := r.c.Release(context.Background()); err == nil || errors.Is(err, context.Canceled) {
 		t.Errorf("release: %v", err)
 	}

@@ -163,7 +163,8 @@ func (c *Controller) Status(ctx context.Context) (Status, error) {
 		case <-patience.C:
 			since := c.busySince.Load()
 			if since == 0 {
-				continue // waits for the loop or ctx
+				patience.Reset(statusPatience) // busy with its own
+				continue
 			}
 			s := Status{Bridge: c.cfg.Bridge}
 			if last := c.lastStatus.Load(); last != nil {

@@ -50,7 +50,8 @@ type FileStatus struct {
 // that were in force before and the files that are there now. Both results are
 // sorted by name. A file that is gone is in force no more.
 //
-// A file with errors keeps its previous version. An object that two files
+// A file with errors keeps its previous version, and so does one that has
+// become empty. An object that two files
 // define belongs to the one that is already in force with it, else to the
 // first by name; the other file is refused as a whole and keeps its previous
 // version. A file is only refused for a conflict with what is in force in the
@@ -117,6 +118,12 @@ func newContender(f File, previous *Version, decode func(File) decoded) *contend
 		for _, o := range previous.Objects.defined() {
 			c.has[o.id()] = true
 		}
+	}
+	if len(bytes.TrimSpace(f.Data)) == 0 && f.Unreadable == "" && len(c.has) > 0 {
+		// So looks a file that is being written in place, or a full disk.
+		c.errors = append(c.errors, Problem{Pos: Position{File: f.Name},
+			Reason: "empty, where something is in force: remove the file to revoke it"})
+		return c
 	}
 	if f.Unreadable != "" {
 		c.errors = append(c.errors, Problem{Pos: Position{File: f.Name}, Reason: "cannot be read: " + f.Unreadable})

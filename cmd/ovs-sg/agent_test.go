@@ -96,20 +96,7 @@ func newHost(t testing.TB, opt testbed.Options) *host {
 // start starts the agent and ends it, at the latest, with the test.
 func (h *host) start(args ...string) {
 	h.t.Helper()
-	args = append([]string{"agent", "--ovsdb", h.ovs.DB(), "--bridge", h.ovs.Bridge(),
-		"--policy-dir", h.path("policy"), "--state-dir", h.path("state"), "--control", h.path("control.sock")}, args...)
-	h.agent = ovssg(context.Background(), args...)
-	h.log = &logBuffer{}
-	h.agent.Stdout, h.agent.Stderr = h.log, h.log
-	if err := h.agent.Start(); err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(func() {
-		h.kill()
-		if h.t.Failed() {
-			h.t.Logf("the agent's log:\n%s", h.log)
-		}
-	})
+	h.spawn(args...)
 	h.waitReady()
 }
 

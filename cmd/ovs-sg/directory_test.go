@@ -150,7 +150,6 @@ func TestBrokenDirectory(t *testing.T) {
 // A file that is opened to be written anew is empty for a moment. If that is
 // when it is looked at, nothing is revoked.
 func TestTruncatedFile(t *testing.T) {
-	pending(t, "an empty file takes the place of one with rules")
 	h := dirHost(t)
 	h.spawn()
 	h.inForce()

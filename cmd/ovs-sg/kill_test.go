@@ -32,14 +32,6 @@ func init() {
 	}
 }
 
-// pending marks a test of what is known not to hold yet.
-func pending(t testing.TB, fault string) {
-	t.Helper()
-	if os.Getenv("OVS_SG_PENDING") == "" {
-		t.Skip("not mended yet: " + fault)
-	}
-}
-
 // forks runs what starts agents on a thread of its own: an agent is killed
 // when the thread that forked it ends, and threads that made a namespace do.
 var forks = sync.OnceValue(func() chan<- func() {

@@ -120,7 +120,6 @@ func (a *appctl) times(command string) int {
 // did not let it be at first or the agent died before: else this datapath goes
 // on with megaflows that it has mixed up.
 func TestPurgeIsNotForgotten(t *testing.T) {
-	pending(t, "a purge is not made up for")
 	h := newHost(t, testbed.Options{})
 	h.vm("server", 21)
 	h.write("vms.yaml", streamVMs)
@@ -415,7 +414,6 @@ func TestSwitchHangs(t *testing.T) {
 
 // While the switch hangs the status answers all the same, whenever it is asked.
 func TestStatusWhileSwitchHangs(t *testing.T) {
-	pending(t, "the status waits as long as the switch hangs, if that began more than 250 ms after the question or in a barrier")
 	t.Parallel()
 	h := toughHost(t)
 	h.spawn()
