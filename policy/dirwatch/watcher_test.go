@@ -219,20 +219,6 @@ func (b *bench) mk(name string) string {
 	return b.path(name)
 }
 
-func TestWatcherPermission(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root reads everything")
-	}
-	b := start(t, "", time.Hour)
-	b.write("a.yaml", "1")
-	b.until("a.yaml=1")
-	b.must(os.Chmod(b.path("a.yaml"), 0))
-	b.write("b.yaml", "1")
-	b.until("a.yaml=1 (permission denied); b.yaml=1")
-	b.must(os.Chmod(b.path("a.yaml"), 0o644))
-	b.until("a.yaml=1; b.yaml=1")
-}
-
 // TestWatcherConfigMap swaps the ..data link as the kubelet does.
 func TestWatcherConfigMap(t *testing.T) {
 	b := start(t, "", time.Hour)
