@@ -14,6 +14,11 @@ DATAPATH ?= netdev
 SOAK     ?= 10m
 BENCH    ?= .
 TIMEOUT  ?= 8m
+FUZZ     ?= 5s
+
+# Decoders of manifests, of OpenFlow and of OVSDB: package:test.
+FUZZERS = policy:FuzzDecode flows/openflow:FuzzDecodeFlowStats flows/openflow:FuzzDecodeError \
+	flows/openflow:FuzzDecodePorts flows/openflow:FuzzHello ovsdb:FuzzUpdate
 
 # Where git refuses to speak (root in somebody's clone) go must not ask it.
 export GOFLAGS := $(GOFLAGS) $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
@@ -27,7 +32,7 @@ OVS  = ./ovsdb/... ./flows/... ./controller/...
 # Packages with tests that send packets; they need root.
 TRAFFIC = ./cmd/... ./testbed/...
 
-.PHONY: help demo build test test-fast test-ovs test-traffic bench soak exact mutate lint golden cover provision tools clean
+.PHONY: help demo build test test-fast test-ovs test-traffic fuzz bench soak exact mutate lint golden cover provision tools clean
 
 help: ## List the targets.
 	@echo 'make demo    see it work, in ten seconds       make test    try everything'
@@ -41,9 +46,16 @@ demo: provision build ## Show it at work; KEEP=1: stay up to play with; DATAPATH
 build: tools ## Build bin/ovs-sg.
 	@$(GO) build -ldflags '-X main.version=$(VERSION)' -o bin/ovs-sg ./cmd/ovs-sg
 
-test: provision build ## Run every test, with the race detector. Needs root.
+test: provision build fuzz ## Run every test, with the race detector, and fuzz for a while. Needs root.
 	$(GO) vet ./...
+	@echo 'The race detector is slow: the flows are held against the reference without it, then with.'
+	REQUIRE_OVS=1 $(GO) test ./flows -timeout $(TIMEOUT) -v -run '^TestExact$$' | grep -v '^==='
 	REQUIRE_OVS=1 $(GO) test -race -timeout $(TIMEOUT) ./...
+
+fuzz: tools ## Fuzz what is read from outside, FUZZ=5s for each decoder.
+	@for target in $(FUZZERS); do \
+		$(GO) test "./$${target%:*}" -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZ) | tail -2; \
+	done
 
 test-fast: tools ## Run the tests that need neither Open vSwitch nor root.
 	$(GO) test -short -skip '$(ASK)' $(FAST)
