@@ -141,7 +141,7 @@ func TestVersionsThatTheBridgeAllows(t *testing.T) {
 
 func TestEchoKeepsTheConnection(t *testing.T) {
 	o, _ := dummy(t)
-	c := dial(t, o, Options{EchoInterval: 20 * time.Millisecond})
+	c := dial(t, o, Options{EchoInterval: 300 * time.Millisecond})
 	before := c.Stats().Messages
 	waitFor(t, func() bool { return c.Stats().Messages >= before+5 })
 	if c.Err() != nil {
