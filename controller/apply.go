@@ -75,7 +75,7 @@ func (c *Controller) apply(ctx context.Context) error {
 		return err
 	}
 	if !delta.Empty() {
-		c.memory.grants = append(c.memory.grants, next.grants)
+		c.memory.sent(next.grants)
 		c.memory.epochs, c.memory.generation = next.epochs, next.generation
 		c.settled = false
 		if err := c.conn.Apply(ctx, delta); err != nil {
@@ -225,6 +225,14 @@ func (c *Controller) compile(model *policy.Model) (*flows.Set, plan, error) {
 	in.Epochs = next.epochs
 	desired, err = flows.Compile(in)
 	return desired, next, err
+}
+
+// sent notes what may be in force from now on. A bundle that is tried again
+// adds nothing.
+func (m *memory) sent(g *flows.Grants) {
+	if n := len(m.grants); n == 0 || !m.grants[n-1].Equal(g) {
+		m.grants = append(m.grants, g)
+	}
 }
 
 // keep returns the epochs that can stay: those of ports that may do now all

@@ -193,6 +193,32 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 }
 
+// A switch that refuses for long is asked again and again, at no growing cost.
+func TestRefusalsDoNotPileUp(t *testing.T) {
+	r := newRig(t, newFakeSwitch())
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	tried := make(chan struct{})
+	r.sw.mu.Lock()
+	r.sw.fail = func(flows.Delta) (error, bool) {
+		tried <- struct{}{}
+		return errors.New("no"), false
+	}
+	r.sw.mu.Unlock()
+	r.sendFiles(twoVMs(nil, ssh, fromB))
+	for range 5 {
+		<-tried
+	}
+	go func() {
+		for range tried { // whatever is still under way
+		}
+	}()
+	r.stop()
+	close(tried)
+	if n := len(r.c.memory.grants); n != 2 {
+		t.Errorf("%d grants remembered, want what was in force and what was tried", n)
+	}
+}
+
 // A port or an address that passes to somebody else leaves its connections
 // behind; a change of rules does not.
 func TestFlush(t *testing.T) {

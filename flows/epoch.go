@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"reflect"
 	"slices"
 
 	"github.com/ovs-sg/ovs-sg/policy"
@@ -50,6 +51,9 @@ func NewGrants(m *policy.Model) *Grants {
 	}
 	return g
 }
+
+// Equal says whether two are the same in every port, rule and member.
+func (g *Grants) Equal(o *Grants) bool { return reflect.DeepEqual(g, o) }
 
 // Shrank returns the ofports for which something that was allowed is not
 // allowed any more, as far as that can be told by comparing rules one by one

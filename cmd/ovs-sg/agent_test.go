@@ -210,15 +210,20 @@ func (h *host) status(args ...string) (controller.Status, error) {
 	return s, nil
 }
 
+// exampleAddrs are a host's addresses in the example's subnet.
+func exampleAddrs(n int) []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix(fmt.Sprintf("10.0.1.%d/24", n)),
+		netip.MustParsePrefix(fmt.Sprintf("fd00:1::%x/64", n)),
+	}
+}
+
 // vm adds a VM of the example's subnet; n is the last byte of its addresses.
 func (h *host) vm(name string, n int) *testbed.Host {
 	h.t.Helper()
 	vm := h.ovs.VM(h.t, testbed.VMConfig{
 		Name: name, MAC: fmt.Sprintf("02:00:0a:00:01:%02x", n),
-		Addrs: []netip.Prefix{
-			netip.MustParsePrefix(fmt.Sprintf("10.0.1.%d/24", n)),
-			netip.MustParsePrefix(fmt.Sprintf("fd00:1::%x/64", n)),
-		},
+		Addrs: exampleAddrs(n),
 	})
 	h.vms[name] = vm
 	return vm
@@ -229,10 +234,7 @@ func (h *host) uplink(name string, n int) *testbed.Host {
 	h.t.Helper()
 	up := h.ovs.Uplink(h.t, testbed.UplinkConfig{
 		Name: name, MAC: fmt.Sprintf("02:00:0a:00:01:%02x", n),
-		Addrs: []netip.Prefix{
-			netip.MustParsePrefix(fmt.Sprintf("10.0.1.%d/24", n)),
-			netip.MustParsePrefix(fmt.Sprintf("fd00:1::%x/64", n)),
-		},
+		Addrs: exampleAddrs(n),
 	})
 	h.vms[name] = up
 	return up
