@@ -46,20 +46,22 @@ type Daemon interface {
 	Settle(ctx context.Context, purge bool) error
 }
 
-// Files is the whole policy directory at some moment.
+// Files says what has changed in the policy directory; the first time, that is
+// every file.
 type Files struct {
-	Seq   uint64
-	Files []policy.File
-	// Since is when the first event came in that led to this snapshot.
+	Seq     uint64
+	Changes []policy.FileChange
+	// Since is when the first event came in that led to this.
 	Since time.Time
-	// Err says that the directory cannot be read; Files are the last known.
+	// Err says that the directory cannot be read.
 	Err string
 }
 
 // Store keeps the accepted versions of files across restarts.
 type Store interface {
-	Versions() []policy.Version
-	Save([]policy.Version) error
+	// Files returns the copies that were kept, once.
+	Files() []policy.File
+	Save(changed []policy.File, removed []string) error
 }
 
 // Config is what a Controller works with. All but Store, Daemon,
@@ -95,8 +97,8 @@ type Controller struct {
 
 	requests chan request
 	releases chan chan error
-	saves    chan []policy.Version
-	statuses chan chan Status
+	saves    chan []policy.VersionChange
+	statuses chan ask
 
 	// For those who ask while the loop is busy: since when it has been, in
 	// Unix nanoseconds, 0 if it is not, and what it said last.
@@ -104,15 +106,15 @@ type Controller struct {
 	lastStatus atomic.Pointer[Status]
 
 	// What follows belongs to the goroutine of Run.
-	files    *Files
-	decoded  policy.DecodeCache
-	versions []policy.Version
-	fileInfo []policy.FileStatus
-	refused  map[policy.Problem]bool
-	unsaved  bool           // versions are newer than the store
-	policy   *policy.Policy // the newest
-	enforced *policy.Policy // the one in force, before a restart if it comes to that
-	released *policy.Policy // one that was confirmed
+	files    *Files // without the changes
+	ledger   policy.Ledger
+	stored   []string               // names of what was in the store
+	accepted []policy.VersionChange // not yet in book
+	unsaved  []policy.VersionChange // not yet in the store
+	book     *policy.Book
+	vifs     []policy.VIF // as in book
+	guarded  bool         // what book has is to be guarded against mass revocation
+	released bool         // what is accepted was confirmed
 	held     *Held
 	ports    *ovsdb.Snapshot
 	host     host
@@ -121,10 +123,11 @@ type Controller struct {
 	noFlood   map[uint32]bool // as set over conn; nil: unknown
 	infra     map[uint32]bool // the ports that NORMAL may have learned from; nil: unknown
 	installed *flows.Set      // nil: unknown
-	prepared  bool            // the bridge was set up once
-	settled   bool            // the datapath has followed the last change
-	model     *policy.Model
-	memory    memory
+	compiler  *flows.Compiler
+	adopted   bool // the compiler knows what was installed before a restart
+	prepared  bool // the bridge was set up once
+	settled   bool // the datapath has followed the last change
+	flushes   flushes
 
 	dirty    bool // something may have to be done
 	retry    *time.Timer
@@ -160,9 +163,11 @@ func New(cfg Config) *Controller {
 		cfg: cfg, log: cfg.Logger,
 		requests: make(chan request),
 		releases: make(chan chan error),
-		saves:    make(chan []policy.Version, 1),
-		statuses: make(chan chan Status),
-		memory:   memory{epochs: map[uint16]uint32{}},
+		saves:    make(chan []policy.VersionChange, 1),
+		statuses: make(chan ask),
+		book:     policy.NewBook(cfg.Policy),
+		compiler: flows.NewCompiler(),
+		flushes:  flushes{},
 	}
 }
 
@@ -179,10 +184,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.retry = time.NewTimer(time.Hour)
 	c.retry.Stop()
 	if c.cfg.Store != nil {
-		c.versions = c.cfg.Store.Versions()
-		if len(c.versions) > 0 {
-			c.enforced = c.newPolicy()
-		}
+		c.restore(c.cfg.Store.Files())
 		var saving sync.WaitGroup
 		saving.Go(c.keepSaving)
 		defer func() {
@@ -224,9 +226,9 @@ func (c *Controller) Run(ctx context.Context) error {
 		case answer := <-c.releases:
 			answer <- c.release()
 		case s := <-c.statuses:
-			now := c.status()
+			now := c.status(s.all)
 			c.lastStatus.Store(&now)
-			s <- now
+			s.answer <- now
 		}
 		// Take all that is there before working on it.
 		c.drain()
@@ -237,25 +239,50 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 }
 
+// restore takes over what was accepted before a restart.
+func (c *Controller) restore(files []policy.File) {
+	for _, f := range files {
+		c.stored = append(c.stored, f.Name)
+	}
+	c.ledger.Restore(files)
+	if c.cfg.MaxRevoke > 0 && len(files) > 0 {
+		// What comes is held against what was in force.
+		c.guarded = true
+		ch := c.book.Update(c.ledger.Restored(), nil)
+		_, _, _ = c.compiler.Update(ch, flows.Host{}) // nothing is compiled yet
+	}
+}
+
 // save gives what was accepted to the one who keeps it, after it has been
-// enforced: a restart must not release what is held. The newest wins.
+// enforced: a restart must not release what is held.
 func (c *Controller) save() {
-	if c.cfg.Store == nil || !c.unsaved || c.cfg.MaxRevoke > 0 && c.enforced != c.policy {
+	if c.cfg.Store == nil || len(c.unsaved) == 0 || c.cfg.MaxRevoke > 0 && (len(c.accepted) > 0 || c.dirty) {
 		return
 	}
-	c.unsaved = false
+	changes := c.unsaved
 	select {
-	case <-c.saves:
+	case waiting := <-c.saves:
+		changes = policy.Merge(waiting, changes)
 	default:
 	}
-	c.saves <- c.versions
+	c.unsaved = nil
+	c.saves <- changes
 }
 
 // keepSaving writes what save hands over, aside from the loop, which disks
 // must not hold up, until the channel is closed.
 func (c *Controller) keepSaving() {
-	for versions := range c.saves {
-		if err := c.cfg.Store.Save(versions); err != nil {
+	for changes := range c.saves {
+		var changed []policy.File
+		var removed []string
+		for _, v := range changes {
+			if v.After == nil {
+				removed = append(removed, v.Name)
+			} else {
+				changed = append(changed, policy.File{Name: v.Name, Data: v.Data})
+			}
+		}
+		if err := c.cfg.Store.Save(changed, removed); err != nil {
 			c.log.Error("save accepted files", zap.Error(err))
 		}
 	}
@@ -278,29 +305,42 @@ func (c *Controller) takeFiles(f Files) {
 	if f.Err != "" && (c.files == nil || f.Err != c.files.Err) {
 		c.log.Error("policy directory", zap.String("error", f.Err))
 	}
-	before, known := c.versions, c.files != nil
-	c.versions, c.fileInfo = c.decoded.Accept(c.versions, f.Files)
-	changed := c.noteFiles(before)
+	known := c.files != nil
+	var change policy.LedgerChange
+	if !known || len(f.Changes) > 0 {
+		change = c.ledger.Update(f.Changes)
+	}
+	c.noteFiles(change)
+	f.Changes = nil
 	c.files = &f
-	if known && !changed {
+	if !known {
+		c.unsaved = c.vanished(change.Versions)
+	}
+	if known && len(change.Versions) == 0 {
 		c.unchanged()
 		return
 	}
-	c.unsaved = true
-	c.policy = c.newPolicy()
+	c.accepted = policy.Merge(c.accepted, change.Versions)
+	c.unsaved = policy.Merge(c.unsaved, change.Versions)
+	c.released = false
 	c.change.begin(f.Since)
 	c.dirty = true
 }
 
-// newPolicy joins the accepted files.
-func (c *Controller) newPolicy() *policy.Policy {
-	objects := make([]policy.Objects, len(c.versions))
-	for i, v := range c.versions {
-		objects[i] = v.Objects
+// vanished are the files in the store of which nothing is in force after the
+// first look at the directory.
+func (c *Controller) vanished(first []policy.VersionChange) (gone []policy.VersionChange) {
+	there := map[string]bool{}
+	for _, v := range first {
+		there[v.Name] = true
 	}
-	// Accept lets no object in twice, so New finds no errors.
-	p, _ := policy.New(objects, c.cfg.Policy)
-	return p
+	for _, name := range c.stored {
+		if !there[name] && !c.ledger.InForce(name) {
+			gone = append(gone, policy.VersionChange{Name: name, Before: &policy.Version{Name: name}})
+		}
+	}
+	c.stored = nil
+	return gone
 }
 
 func (c *Controller) takePorts(p ovsdb.Snapshot) {

@@ -2,6 +2,7 @@ package flows
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/ovs-sg/ovs-sg/policy"
 )
@@ -78,6 +79,20 @@ func ownerOf(e *policy.Endpoint) Owner { return Owner{e.MAC, e.Tag} }
 type Place struct {
 	Tag  uint16
 	Addr netip.Addr
+}
+
+// Places are the addresses that an endpoint may use, where it may use them.
+func Places(e *policy.Endpoint) []Place {
+	out := make([]Place, 0, len(e.Addrs)+1)
+	v6 := false
+	for _, a := range e.Addrs {
+		out = append(out, Place{e.Tag, a})
+		v6 = v6 || a.Is6()
+	}
+	if ll := linkLocal(e.MAC); v6 && !slices.Contains(e.Addrs, ll) {
+		out = append(out, Place{e.Tag, ll})
+	}
+	return out
 }
 
 // Owners reads out of flows whose each VM port is, by ofport, and at which

@@ -174,7 +174,7 @@ func notifySystemd(ctx context.Context, c *controller.Controller) error {
 			return ctx.Err()
 		case <-tick.C:
 			answer, cancel := context.WithTimeout(ctx, interval/3)
-			_, err := c.Status(answer)
+			_, err := c.Status(answer, false)
 			cancel()
 			if err == nil {
 				_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
@@ -209,7 +209,7 @@ func relay(ctx context.Context, in <-chan dirwatch.Snapshot, out chan<- controll
 		case <-ctx.Done():
 			return ctx.Err()
 		case s := <-in:
-			f := controller.Files{Seq: s.Seq, Files: s.Files, Since: s.First}
+			f := controller.Files{Seq: s.Seq, Changes: s.Changes, Since: s.First}
 			if s.Err != nil {
 				f.Err = s.Err.Error()
 			}
