@@ -116,8 +116,9 @@ type contender struct {
 }
 
 func newContender(r reading, previous *Version, decode func() (*Version, []Problem)) *contender {
-	c := &contender{name: r.name, previous: previous, has: make(map[defined]bool)}
+	c := &contender{name: r.name, previous: previous}
 	if previous != nil {
+		c.has = make(map[defined]bool)
 		for _, o := range previous.Objects.defined() {
 			c.has[o.id()] = true
 		}
@@ -263,22 +264,26 @@ func (a acceptance) conflicts(c *contender) []Problem {
 	return ps
 }
 
+// status says what became of c.
+func (a acceptance) status(c *contender) FileStatus {
+	s := FileStatus{Name: c.name, Errors: sortProblems(append(a.conflicts(c), c.errors...))}
+	switch {
+	case c.chosen() == nil:
+		s.State = Rejected
+	case len(s.Errors) > 0:
+		s.State = Kept
+	}
+	return s
+}
+
 func (a acceptance) result() ([]Version, []FileStatus) {
 	var versions []Version
 	status := make([]FileStatus, 0, len(a))
 	for _, c := range a {
-		s := FileStatus{Name: c.name, Errors: sortProblems(append(a.conflicts(c), c.errors...))}
-		v := c.chosen()
-		if v != nil {
+		if v := c.chosen(); v != nil {
 			versions = append(versions, *v)
 		}
-		switch {
-		case v == nil:
-			s.State = Rejected
-		case len(s.Errors) > 0:
-			s.State = Kept
-		}
-		status = append(status, s)
+		status = append(status, a.status(c))
 	}
 	return versions, status
 }
