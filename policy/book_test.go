@@ -42,12 +42,13 @@ func (h *history) step() []VersionChange {
 		}
 	}
 	kinds := []string{kindGroup, kindSubnet, kindVM, kindVM}
-	for range h.pick("drops", 3) {
+	few := []int{2, 5, 12}[h.pick("few", 3)]
+	for range h.pick("drops", 6) / few {
 		kind, key := kinds[h.pick("kind", 4)], h.key("drop")
 		drop(func(k string, o Key) bool { return k == kind && o == key })
 	}
 	add := func(kind string, key Key, into func(*Objects, Position)) {
-		if !h.odds("take", 3) {
+		if !h.odds("take", few) {
 			return
 		}
 		drop(func(k string, o Key) bool { return k == kind && o == key })
@@ -107,12 +108,24 @@ func TestBookIsResolve(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := &history{world: world{t}, files: make(map[string]*Version)}
 		opts := Options{DefaultContent: DefaultContent(h.pick("content", 4))}
-		b := NewBook(opts)
+		b, lazy := NewBook(opts), NewBook(opts) // lazy gets several steps at once
+		var merged []VersionChange
 		before := b.Model()
 		for step := range 6 {
 			was := h.vifs
 			changes := h.step()
-			change := b.Update(changes, h.vifs)
+			if left := Merge(changes, Invert(changes)); len(left) > 0 {
+				t.Fatalf("there and back is %v", left)
+			}
+			if merged = Merge(merged, changes); h.odds("lazy", 2) {
+				lazy.Update(merged, h.vifs)
+				merged = nil
+			}
+			given := changes
+			if h.odds("copies", 4) {
+				given = copies(changes)
+			}
+			change := b.Update(given, h.vifs)
 			after := b.Model()
 			want, problems := h.reference(t, opts)
 			if !reflect.DeepEqual(after, want) {
@@ -138,6 +151,10 @@ func TestBookIsResolve(t *testing.T) {
 			}
 			before = after
 		}
+		lazy.Update(merged, h.vifs)
+		if got := lazy.Model(); !reflect.DeepEqual(got, before) || !slices.Equal(lazy.Problems(), b.Problems()) {
+			t.Fatalf("by merged changes: %+v, want %+v", got, before)
+		}
 		var all []VersionChange
 		for _, name := range []string{"f", "g", "h"} {
 			if v := h.files[name]; v != nil {
@@ -149,6 +166,20 @@ func TestBookIsResolve(t *testing.T) {
 			t.Fatalf("something stays: %+v", b.x)
 		}
 	})
+}
+
+// copies returns the changes with other versions of the same content in Before.
+func copies(changes []VersionChange) []VersionChange {
+	changes = slices.Clone(changes)
+	for i := range changes {
+		if v := changes[i].Before; v != nil {
+			changes[i].Before = &Version{Name: v.Name, Sum: v.Sum, Objects: Objects{
+				Groups: slices.Clone(v.Objects.Groups), Subnets: slices.Clone(v.Objects.Subnets),
+				VirtualMachines: slices.Clone(v.Objects.VirtualMachines),
+			}}
+		}
+	}
+	return changes
 }
 
 // applies checks that c turns before into after and says nothing else.
