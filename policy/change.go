@@ -29,3 +29,39 @@ type ModelChange struct {
 func (c ModelChange) Empty() bool {
 	return len(c.Endpoints) == 0 && len(c.Groups) == 0 && len(c.Members) == 0
 }
+
+// Invert returns the changes that lead back. Data is that of After, so that
+// there is none.
+func Invert(changes []VersionChange) []VersionChange {
+	inverse := make([]VersionChange, len(changes))
+	for i, c := range changes {
+		inverse[i] = VersionChange{Name: c.Name, Before: c.After, After: c.Before}
+	}
+	return inverse
+}
+
+// Merge returns the changes of a and then of b; both are sorted by name, and so
+// is the result. A file that ends as it began is not in it.
+func Merge(a, b []VersionChange) []VersionChange {
+	var merged []VersionChange
+	for len(a) > 0 || len(b) > 0 {
+		switch {
+		case len(b) == 0 || len(a) > 0 && a[0].Name < b[0].Name:
+			merged, a = append(merged, a[0]), a[1:]
+		case len(a) == 0 || b[0].Name < a[0].Name:
+			merged, b = append(merged, b[0]), b[1:]
+		default:
+			c := VersionChange{Name: a[0].Name, Before: a[0].Before, After: b[0].After, Data: b[0].Data}
+			if !sameVersion(c.Before, c.After) {
+				merged = append(merged, c)
+			}
+			a, b = a[1:], b[1:]
+		}
+	}
+	return merged
+}
+
+// sameVersion says whether a and b are nothing, or the same bytes.
+func sameVersion(a, b *Version) bool {
+	return a == b || a != nil && b != nil && a.Sum == b.Sum
+}

@@ -82,8 +82,10 @@ type value struct {
 }
 
 func (d *decoder) pos(n *yaml.Node) Position {
-	return Position{File: d.file, Line: n.Line, Column: n.Column}
+	return spotOf(n).in(d.file)
 }
+
+func spotOf(n *yaml.Node) spot { return spot{int32(n.Line), int32(n.Column)} }
 
 func (d *decoder) fail(v value, format string, args ...any) {
 	d.failField(v.Node, v.path, format, args...)
@@ -137,7 +139,7 @@ func (d *decoder) syntaxError(err error) Problem {
 	if rest, ok := strings.CutPrefix(s, "line "); ok {
 		if num, text, ok := strings.Cut(rest, ": "); ok {
 			if line, err := strconv.Atoi(num); err == nil && line > 0 {
-				p.Pos.Line, s = line, text
+				p.Pos.Line, s = int32(line), text
 			}
 		}
 	}

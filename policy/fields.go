@@ -146,18 +146,18 @@ func (d *decoder) label(v value, spaces bool) (string, bool) {
 
 // ref reads v as {name: ...}, a reference within the namespace. The position
 // is that of the name.
-func (d *decoder) ref(v value, namespace string) (Key, Position, bool) {
+func (d *decoder) ref(v value, namespace string) (Key, spot, bool) {
 	f, ok := d.mapping(v)
 	if !ok {
-		return Key{}, Position{}, false
+		return Key{}, spot{}, false
 	}
 	defer f.finish()
 	nv, ok := f.require("name")
 	if !ok {
-		return Key{}, Position{}, false
+		return Key{}, spot{}, false
 	}
 	name, ok := d.name(nv)
-	return Key{namespace, name}, d.pos(nv.Node), ok
+	return Key{namespace, name}, spotOf(nv.Node), ok
 }
 
 // describe names what a node is, for errors.

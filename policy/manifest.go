@@ -136,7 +136,7 @@ func (d *decoder) subnet(top *fields, key Key, pos Position) Subnet {
 func (d *decoder) virtualMachine(top *fields, key Key, uid string, pos Position) VirtualMachine {
 	vm := VirtualMachine{Key: key, UID: uid, Pos: pos}
 	status := d.statusAddrs(top)
-	vm.Interfaces = []Interface{{ID: key.Name, Addrs: status, Pos: pos}}
+	vm.Interfaces = []Interface{{ID: key.Name, Addrs: status, at: spotOf(top.v.Node)}}
 	v, ok := top.take("spec")
 	if !ok || isNull(v.Node) {
 		return vm
@@ -161,12 +161,16 @@ func (d *decoder) virtualMachine(top *fields, key Key, uid string, pos Position)
 		}
 	}
 	if v, ok := nf.take("securityGroups"); ok && !isNull(v.Node) {
-		vm.Groups, vm.groupPos = d.memberships(v, key.Namespace)
+		var at []spot
+		vm.Groups, at = d.memberships(v, key.Namespace)
+		if len(at) > 0 {
+			vm.groupsAt = &at
+		}
 	}
 	return vm
 }
 
-func (d *decoder) memberships(v value, namespace string) (groups []Key, pos []Position) {
+func (d *decoder) memberships(v value, namespace string) (groups []Key, at []spot) {
 	f, ok := d.mapping(v)
 	if !ok {
 		return nil, nil
@@ -181,16 +185,16 @@ func (d *decoder) memberships(v value, namespace string) (groups []Key, pos []Po
 		if ok && slices.Contains(groups, k) {
 			d.fail(e, "%s is listed twice", k.Name)
 		} else if ok {
-			groups, pos = append(groups, k), append(pos, p)
+			groups, at = append(groups, k), append(at, p)
 		}
 	}
-	return groups, pos
+	return groups, at
 }
 
 func (d *decoder) interfaces(v value, vm Key, status []netip.Addr) []Interface {
 	var ifaces []Interface
 	for i, e := range d.elements(v) {
-		n := Interface{Pos: d.pos(e.Node)}
+		n := Interface{at: spotOf(e.Node)}
 		if i == 0 {
 			n.ID, n.Addrs = vm.Name, status
 		}
@@ -213,8 +217,7 @@ func (d *decoder) interfaces(v value, vm Key, status []netip.Addr) []Interface {
 			n.Addrs = d.addrs(v)
 		}
 		if v, ok := f.take("subnetRef"); ok {
-			n.Subnet, n.subnetPos, _ = d.ref(v, vm.Namespace)
-			n.subnetField = join(v.path, "name")
+			n.Subnet, n.subnetAt, _ = d.ref(v, vm.Namespace)
 		}
 		f.finish()
 		ifaces = append(ifaces, n)
