@@ -112,9 +112,8 @@ type Controller struct {
 	accepted []policy.VersionChange // not yet in book
 	unsaved  []policy.VersionChange // not yet in the store
 	book     *policy.Book
-	vifs     []policy.VIF // as in book
-	guarded  bool         // what book has is to be guarded against mass revocation
-	released bool         // what is accepted was confirmed
+	guarded  bool // what book has is to be guarded against mass revocation
+	released bool // what is accepted was confirmed
 	held     *Held
 	ports    *ovsdb.Snapshot
 	host     host

@@ -28,26 +28,23 @@ var errHeld = errors.New("the change of policy is held: it waits for ovs-sg rele
 // and what was in force stays.
 func (c *Controller) advance() policy.ModelChange {
 	accepted, vifs := c.accepted, c.host.vifs
+	var change policy.ModelChange
 	if c.guarded && c.cfg.MaxRevoke > 0 && !c.released && len(accepted) > 0 {
-		before, ports := flows.NewGrants(c.book.Local()), c.vifs
-		change := c.book.Update(accepted, vifs)
+		change = c.book.Update(nil, vifs)
+		before := flows.NewGrants(c.book.Local())
+		next := c.book.Update(accepted, vifs)
 		if held := c.weigh(flows.NewGrants(c.book.Local()).Revokes(before)); held != nil {
 			c.hold(held)
-			c.book.Update(policy.Invert(accepted), ports)
-			c.vifs = vifs
-			return c.book.Update(nil, vifs)
+			c.book.Update(policy.Invert(accepted), vifs)
+			return change
 		}
-		c.taken()
-		return change
+		change = change.Then(next)
+	} else {
+		change = c.book.Update(accepted, vifs)
 	}
-	c.taken()
-	return c.book.Update(accepted, vifs)
-}
-
-// taken notes that the book has all that was accepted.
-func (c *Controller) taken() {
 	c.hold(nil)
-	c.accepted, c.vifs, c.guarded, c.released = nil, c.host.vifs, true, false
+	c.accepted, c.guarded, c.released = nil, true, false
+	return change
 }
 
 // weigh says why a change is to be held, or nil.

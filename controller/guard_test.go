@@ -11,18 +11,28 @@ import (
 )
 
 // memoryStore is a Store in memory.
-type memoryStore struct{ versions []policy.Version }
+type memoryStore struct{ files map[string][]byte }
 
-func (s *memoryStore) Versions() []policy.Version { return s.versions }
+func (s *memoryStore) Files() (out []policy.File) {
+	for name, data := range s.files {
+		out = append(out, policy.File{Name: name, Data: data})
+	}
+	return out
+}
 
-func (s *memoryStore) Save(v []policy.Version) error {
-	s.versions = v
+func (s *memoryStore) Save(changed []policy.File, removed []string) error {
+	for _, f := range changed {
+		s.files[f.Name] = f.Data
+	}
+	for _, name := range removed {
+		delete(s.files, name)
+	}
 	return nil
 }
 
 func (r *rig) status() Status {
 	r.t.Helper()
-	s, err := r.c.Status(context.Background())
+	s, err := r.c.Status(context.Background(), true)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -30,7 +40,7 @@ func (r *rig) status() Status {
 }
 
 func TestGuard(t *testing.T) {
-	store := &memoryStore{}
+	store := &memoryStore{files: map[string][]byte{}}
 	r := newRigWith(t, newFakeSwitch(), func(c *Config) { c.MaxRevoke, c.Store = 0.5, store })
 	full := state{twoVMs(nil, ssh, fromB, egress), twoPorts}
 	r.set(full) // the first policy is never held

@@ -129,6 +129,11 @@ func (c *Compiler) Flows() (*Set, error) {
 		return nil, err
 	}
 	c.inc = newIncrement(c.hash)
+	for _, in := range c.members {
+		for _, m := range in {
+			m.sets = [2]*numbered{}
+		}
+	}
 	c.inc.advance(c, c.whole(), reading{book: ruleBook{after: c.groups}})
 	if d, ok, _ := c.finish(); ok {
 		set := &Set{m: make(map[Key]Flow, len(d.Add))}
@@ -137,7 +142,7 @@ func (c *Compiler) Flows() (*Set, error) {
 		}
 		return set, nil
 	}
-	return compileWith(c.input(), c.hash)
+	return compileWith(c.Input(), c.hash)
 }
 
 // Wrapped says whether the last change made the epochs begin anew, so that all
@@ -152,8 +157,8 @@ func (c *Compiler) Epochs(ofport uint16) Epochs {
 	return Epochs{}
 }
 
-// input is what Compile needs for the same flows.
-func (c *Compiler) input() Input {
+// Input is what Compile needs for the same flows.
+func (c *Compiler) Input() Input {
 	ch := c.whole()
 	m := &policy.Model{}
 	for _, e := range ch.Endpoints {
@@ -169,8 +174,7 @@ func (c *Compiler) input() Input {
 	return Input{Model: m, Infra: c.host.Infra, Classes: c.classes.byPort(), Mark: c.classes.mark, Userspace: c.host.Userspace}
 }
 
-// whole is the change that makes everything out of nothing, in no order. What
-// an increment knew of members is forgotten.
+// whole is the change that makes everything out of nothing, in no order.
 func (c *Compiler) whole() (ch policy.ModelChange) {
 	for _, e := range c.endpoints {
 		ch.Endpoints = append(ch.Endpoints, policy.Change[policy.Endpoint]{After: e})
@@ -181,7 +185,6 @@ func (c *Compiler) whole() (ch policy.ModelChange) {
 	for k, in := range c.members {
 		for _, m := range in {
 			if m.Groups[0] == k.group {
-				m.sets = [2]*numbered{}
 				ch.Members = append(ch.Members, policy.Change[policy.Member]{After: m.Member})
 			}
 		}
@@ -205,8 +208,9 @@ func (c *Compiler) take(ch policy.ModelChange) reading {
 		}
 	}
 	for _, e := range ch.Endpoints {
-		if e.After != nil {
-			c.endpoints[e.After.OFPort] = e.After
+		if e.After != nil { // a copy, so as not to keep a whole list
+			now := *e.After
+			c.endpoints[now.OFPort] = &now
 		}
 	}
 	for _, g := range ch.Groups {
@@ -219,7 +223,8 @@ func (c *Compiler) take(ch policy.ModelChange) reading {
 			if _, known := r.book.was[g.After.ID]; !known {
 				r.book.was[g.After.ID] = nil
 			}
-			c.groups[g.After.ID] = newGroupRules(g.After)
+			now := *g.After
+			c.groups[now.ID] = newGroupRules(&now)
 		}
 	}
 	for _, m := range ch.Members {

@@ -1,0 +1,28 @@
+package policy
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Len is the number of files.
+func (l *Ledger) Len() int { return len(l.plain) + len(l.odd) }
+
+// Refused returns what became of the files that are not accepted, sorted by
+// name.
+func (l *Ledger) Refused() []FileStatus {
+	var out []FileStatus
+	for _, f := range l.odd {
+		if l.started && f.status.State != Accepted {
+			out = append(out, f.status)
+		}
+	}
+	slices.SortFunc(out, func(a, b FileStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// InForce says whether some version of a file is in force.
+func (l *Ledger) InForce(name string) bool {
+	f, ok := l.filing(name)
+	return ok && f.inForce != nil
+}
