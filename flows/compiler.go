@@ -95,7 +95,10 @@ func (c *Compiler) Update(ch policy.ModelChange, host Host) (d Delta, ok bool, e
 		return Delta{}, false, nil
 	}
 	c.inc.advance(c, ch, r)
-	return c.finish()
+	if d, ok = c.inc.delta(); !ok {
+		c.inc = nil
+	}
+	return d, ok, nil
 }
 
 // Raise raises the epochs of a direction for all ports whose rules refer to
@@ -103,15 +106,6 @@ func (c *Compiler) Update(ch policy.ModelChange, host Host) (d Delta, ok bool, e
 func (c *Compiler) Raise(d policy.Direction) {
 	c.classes.raiseReferring(d, c.groups)
 	c.inc = nil
-}
-
-// finish takes what the increment collected.
-func (c *Compiler) finish() (d Delta, ok bool, err error) {
-	d, ok = c.inc.delta()
-	if !ok {
-		c.inc = nil
-	}
-	return d, ok, nil
 }
 
 func (c *Compiler) check() error {
@@ -135,13 +129,10 @@ func (c *Compiler) Flows() (*Set, error) {
 		}
 	}
 	c.inc.advance(c, c.whole(), reading{book: ruleBook{after: c.groups}})
-	if d, ok, _ := c.finish(); ok {
-		set := &Set{m: make(map[Key]Flow, len(d.Add))}
-		for _, f := range d.Add {
-			set.Put(f)
-		}
+	if set, ok := c.inc.all(); ok {
 		return set, nil
 	}
+	c.inc = nil
 	return compileWith(c.Input(), c.hash)
 }
 

@@ -1,8 +1,10 @@
 package flows
 
 import (
+	"encoding/binary"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/ovs-sg/ovs-sg/policy"
 )
@@ -98,7 +100,14 @@ func (u *increment) advance(c *Compiler, ch policy.ModelChange, r reading) {
 			}
 		}
 	}
-	dirty := u.dirtyMembers(c, ch, before)
+	var dirty []*member
+	if first {
+		for _, m := range ch.Members {
+			dirty = append(dirty, c.members.get(m.After))
+		}
+	} else {
+		dirty = u.dirtyMembers(c, ch, before)
+	}
 	for _, s := range sides {
 		if u.members(s, r.gone, dirty) {
 			for id, g := range c.groups {
@@ -211,7 +220,7 @@ func (u *increment) refsCopy() (out [2]map[groupInVPC]int) {
 }
 
 // dirtyMembers are the members, as they are now, that may be in other sets.
-func (u *increment) dirtyMembers(c *Compiler, ch policy.ModelChange, before [2]map[groupInVPC]int) map[*member]bool {
+func (u *increment) dirtyMembers(c *Compiler, ch policy.ModelChange, before [2]map[groupInVPC]int) []*member {
 	dirty := map[*member]bool{}
 	for _, m := range ch.Members {
 		if m.After != nil {
@@ -235,7 +244,7 @@ func (u *increment) dirtyMembers(c *Compiler, ch policy.ModelChange, before [2]m
 			}
 		}
 	}
-	return dirty
+	return keysUnsorted(dirty)
 }
 
 func (u *increment) addMembers(c *Compiler, at groupInVPC, to map[*member]bool) {
@@ -246,11 +255,12 @@ func (u *increment) addMembers(c *Compiler, at groupInVPC, to map[*member]bool) 
 
 // members puts the flows of members right. It says whether a set of groups
 // came or went.
-func (u *increment) members(s side, gone []*member, dirty map[*member]bool) (came bool) {
+func (u *increment) members(s side, gone, dirty []*member) (came bool) {
 	sets := u.remote[s.Direction]
+	made := memberFlows{s: s, u: u}
 	flow := func(to *[]Flow, m *member) {
 		if set := m.sets[s.Direction]; set != nil {
-			memberFlow(s, m.Member, u.vpc.of(m.VPC), set.number, u.hash, collect(to))
+			*to = append(*to, made.flow(m.Member, set.number))
 		}
 	}
 	leave := func(m *member) {
@@ -263,11 +273,12 @@ func (u *increment) members(s side, gone []*member, dirty map[*member]bool) (cam
 	for _, m := range gone {
 		leave(m)
 	}
-	for m := range dirty {
+	for _, m := range dirty {
 		leave(m)
 	}
-	for m := range dirty {
-		var in []string
+	var in []string
+	for _, m := range dirty {
+		in = in[:0]
 		for _, g := range m.Groups {
 			if u.refs[s.Direction][groupInVPC{m.VPC, g}] > 0 {
 				in = append(in, g)
@@ -292,6 +303,45 @@ func (u *increment) members(s side, gone []*member, dirty map[*member]bool) (cam
 		u.remotes[s.Direction] = remotes
 	}
 	return came
+}
+
+// memberFlows makes the flows of members, which are many and differ little, by
+// putting the address into a match made before.
+type memberFlows struct {
+	s       side
+	u       *increment
+	matches map[memberMatch]matchParts
+	actions map[uint32]Actions
+}
+
+type memberMatch struct {
+	vpc string
+	v6  bool
+}
+
+type matchParts struct{ before, behind string }
+
+func (mf *memberFlows) flow(m *policy.Member, remote uint32) Flow {
+	if mf.matches == nil {
+		mf.matches, mf.actions = map[memberMatch]matchParts{}, map[uint32]Actions{}
+	}
+	var like Flow
+	k := memberMatch{m.VPC, m.Addr.Is6()}
+	parts, known := mf.matches[k]
+	as, also := mf.actions[remote]
+	if !known || !also {
+		var made []Flow
+		memberFlow(mf.s, m, mf.u.vpc.of(m.VPC), remote, mf.u.hash, collect(&made))
+		like = made[0]
+		oxm, header := like.Match.oxm, fields[mf.s.addr(m.Addr)].header
+		at := strings.LastIndex(oxm, string(binary.BigEndian.AppendUint32(nil, header))) + 4
+		mf.matches[k] = matchParts{oxm[:at], oxm[at+m.Addr.BitLen()/8:]}
+		mf.actions[remote] = like.Actions
+		return like
+	}
+	b := make([]byte, 0, 64)
+	b = append(append(append(b, parts.before...), m.Addr.AsSlice()...), parts.behind...)
+	return Flow{Key{mf.s.remote(), 100, Match{string(b)}}, newCookie(KindMember, mf.u.hash("vm "+m.VM.String())), as}
 }
 
 // epochs puts the flows of classes right.
@@ -373,6 +423,17 @@ func (u *increment) fixed(c *Compiler, first bool) {
 	frame := compiler{in: Input{Mark: c.classes.mark, Userspace: c.host.Userspace}, set: &Set{}}
 	frame.pipeline()
 	u.replace(&u.frame, slices.Collect(frame.set.All()))
+}
+
+// all is what a first step comes to; ok is false if that cannot be said.
+func (u *increment) all() (set *Set, ok bool) {
+	set = &Set{m: make(map[Key]Flow, len(u.news))}
+	ok = !u.spoilt && len(u.olds) == 0
+	for _, f := range u.news {
+		ok = set.add(f) == nil && ok
+	}
+	u.news = nil
+	return set, ok
 }
 
 // delta is what the step comes to; ok is false if that cannot be said.
