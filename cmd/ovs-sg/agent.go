@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"os/signal"
 	"os/user"
@@ -47,6 +48,7 @@ type agentCmd struct {
 	ControlGroup string `help:"Group that may use the control socket, besides its owner." placeholder:"GROUP"`
 
 	MetricsAddr string        `help:"Serve Prometheus metrics on this TCP address." placeholder:"ADDR"`
+	DebugAddr   string        `help:"Serve profiles (net/http/pprof) on this TCP address, for those who look into the agent." placeholder:"ADDR"`
 	LogFormat   string        `help:"console or json." enum:"console,json" default:"console"`
 	LogLevel    string        `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	Resync      time.Duration `help:"How often the policy directory is read without any event." default:"30s"`
@@ -147,6 +149,9 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	g.Go(func() error { return c.Serve(ctx, listener) })
 	if a.MetricsAddr != "" {
 		g.Go(func() error { return serveMetrics(ctx, a.MetricsAddr, c) })
+	}
+	if a.DebugAddr != "" {
+		g.Go(func() error { return serveProfiles(ctx, a.DebugAddr) })
 	}
 	log.Info("agent started", zap.String("bridge", a.Bridge), zap.String("policy", a.PolicyDir), zap.String("version", version))
 	g.Go(func() error { return notifySystemd(ctx, c) })
@@ -269,11 +274,25 @@ func serveMetrics(ctx context.Context, addr string, c *controller.Controller) er
 	registry.MustRegister(c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return serveHTTP(ctx, "metrics", addr, mux)
+}
+
+func serveProfiles(ctx context.Context, addr string) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return serveHTTP(ctx, "profiles", addr, mux)
+}
+
+func serveHTTP(ctx context.Context, what, addr string, mux *http.ServeMux) error {
 	server := &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("metrics: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return ctx.Err()
 }
