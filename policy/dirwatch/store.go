@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
@@ -47,7 +49,7 @@ func OpenStore(dir string) (*Store, error) {
 		if !ok || !d.Type().IsRegular() || !IsManifest(name) {
 			continue
 		}
-		data, _, err := readRegular(path)
+		data, err := readRegular(path)
 		if err != nil {
 			return nil, fmt.Errorf("open state directory: %w", err)
 		}
@@ -144,4 +146,14 @@ func syncDir(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// readRegular reads a file of the state directory.
+func readRegular(path string) ([]byte, error) {
+	p := prober{dir: unix.AT_FDCWD}
+	r := p.probe(job{name: path, hint: forced, verify: true}, entry{}, false)
+	if r.verdict != read {
+		return nil, fmt.Errorf("%s: %s", path, r.reason)
+	}
+	return r.data, nil
 }
