@@ -14,11 +14,11 @@ type catalog struct {
 	subnets map[Key]*Subnet
 	blocks  map[string]*blocks // of the subnets, by namespace
 	sets    map[string]*groupSet
-	setsOf  map[Key]map[*groupSet]bool // that list a group
-	ids     claims[string]             // of interfaces
-	uids    claims[string]             // of VMs
-	addrs   map[string]*vpcAddrs       // by VPC
-	flawed  map[*VirtualMachine]bool   // those about whose place there are warnings
+	setsOf  map[Key]map[*groupSet]bool      // that list a group
+	ids     claims[string, *VirtualMachine] // of interfaces, one in a VM
+	uids    claims[string, *VirtualMachine]
+	addrs   map[string]*vpcAddrs     // by VPC
+	flawed  map[*VirtualMachine]bool // those about whose place there are warnings
 }
 
 // groupSet is the VMs that are in the same groups.
@@ -29,7 +29,7 @@ type groupSet struct {
 }
 
 type vpcAddrs struct {
-	claims[netip.Addr]
+	claims[netip.Addr, claimant]
 	vpc string
 }
 
@@ -37,7 +37,7 @@ func newCatalog(opts Options) *catalog {
 	return &catalog{
 		opts: opts.withDefaults(), groups: make(map[Key]*Group), subnets: make(map[Key]*Subnet),
 		blocks: make(map[string]*blocks), sets: make(map[string]*groupSet), setsOf: make(map[Key]map[*groupSet]bool),
-		ids: newClaims[string](), uids: newClaims[string](), addrs: make(map[string]*vpcAddrs),
+		ids: newClaims[string, *VirtualMachine](), uids: newClaims[string, *VirtualMachine](), addrs: make(map[string]*vpcAddrs),
 		flawed: make(map[*VirtualMachine]bool),
 	}
 }
@@ -121,23 +121,28 @@ func (x *catalog) block(namespace string) {
 }
 
 func (x *catalog) byID(id string) (placed, bool) {
-	c, ok := x.ids.first[id]
+	vm, ok := x.ids.first[id]
 	if !ok || id == "" {
 		return placed{}, false
 	}
-	return x.place(c), true
+	return x.place(claimant{vm, vm.named(id)}), true
 }
 
 func (x *catalog) byUID(uid string) []placed {
-	c, ok := x.uids.first[uid]
+	vm, ok := x.uids.first[uid]
 	if !ok {
 		return nil
 	}
 	var xs []placed
-	for _, i := range interfaceOrder(c.vm) {
-		xs = append(xs, x.place(claimant{c.vm, i}))
+	for _, i := range interfaceOrder(vm) {
+		xs = append(xs, x.place(claimant{vm, i}))
 	}
 	return xs
+}
+
+// named returns the index of the interface with the id, which vm has.
+func (vm *VirtualMachine) named(id string) int {
+	return slices.IndexFunc(vm.Interfaces, func(n Interface) bool { return n.ID == id })
 }
 
 // place looks up what a port of the interface needs.
@@ -262,14 +267,14 @@ func (x *catalog) problems() []Problem {
 			ps = append(ps, lostMemberships(x, vm)...)
 		}
 	}
-	for uid, cs := range x.uids.rest {
-		for _, c := range cs {
-			ps = append(ps, uidTaken(c.vm, x.uids.first[uid].vm.Key))
+	for uid, vms := range x.uids.rest {
+		for _, vm := range vms {
+			ps = append(ps, uidTaken(vm, x.uids.first[uid].Key))
 		}
 	}
-	for id, cs := range x.ids.rest {
-		for _, c := range cs {
-			ps = append(ps, idTaken(c.vm, &c.vm.Interfaces[c.n], x.ids.first[id].vm.Key))
+	for id, vms := range x.ids.rest {
+		for _, vm := range vms {
+			ps = append(ps, idTaken(vm, &vm.Interfaces[vm.named(id)], x.ids.first[id].Key))
 		}
 	}
 	for vpc, in := range x.addrs {
