@@ -162,7 +162,7 @@ func (u *bookUpdate) subnets(all map[Key]Change[Subnet]) {
 	}
 	var homes []home
 	for _, s := range u.x.sets {
-		for vm := range s.vms {
+		for vm := range s.vms.all {
 			if !differ[vm.Key.Namespace] && !slices.ContainsFunc(vm.Interfaces, func(n Interface) bool { return differ[n.Subnet.Namespace] }) {
 				continue
 			}
@@ -211,7 +211,7 @@ func (u *bookUpdate) groups(all map[Key]Change[Group]) {
 		}
 		for s := range u.x.setsOf[k] {
 			sets = append(sets, s)
-			for vm := range s.vms {
+			for vm := range s.vms.all {
 				for i := range vm.Interfaces {
 					if vpc, _ := locate(u.x, vm, i, nil); vpc != "" {
 						for _, a := range vm.Interfaces[i].Addrs {

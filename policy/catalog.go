@@ -25,7 +25,7 @@ type catalog struct {
 type groupSet struct {
 	listed []Key    // as Options.groupsOf
 	groups []string // Member.Groups
-	vms    map[*VirtualMachine]bool
+	vms    vmSet
 }
 
 type vpcAddrs struct {
@@ -208,7 +208,7 @@ func (x *catalog) setKey(b []byte, vm *VirtualMachine) []byte {
 func (x *catalog) join(vm *VirtualMachine) {
 	s := x.set(vm)
 	if s == nil {
-		s = &groupSet{listed: x.opts.groupsOf(vm), vms: make(map[*VirtualMachine]bool)}
+		s = &groupSet{listed: x.opts.groupsOf(vm)}
 		s.groups = existing(x, s.listed)
 		x.sets[string(x.setKey(nil, vm))] = s
 		for _, k := range s.listed {
@@ -218,7 +218,7 @@ func (x *catalog) join(vm *VirtualMachine) {
 			x.setsOf[k][s] = true
 		}
 	}
-	s.vms[vm] = true
+	s.vms.add(vm)
 }
 
 // own returns the copy of vm that the catalog has, nil if it has none.
@@ -227,10 +227,10 @@ func (x *catalog) own(vm *VirtualMachine) *VirtualMachine {
 	if s == nil {
 		return nil
 	}
-	if s.vms[vm] {
+	if s.vms.has(vm) {
 		return vm
 	}
-	for o := range s.vms { // decoded from the same bytes another time
+	for o := range s.vms.all { // decoded from the same bytes another time
 		if o.Key == vm.Key {
 			return o
 		}
@@ -241,8 +241,7 @@ func (x *catalog) own(vm *VirtualMachine) *VirtualMachine {
 // leave takes vm out of its set.
 func (x *catalog) leave(vm *VirtualMachine) {
 	s := x.set(vm)
-	delete(s.vms, vm)
-	if len(s.vms) > 0 {
+	if s.vms.remove(vm); !s.vms.empty() {
 		return
 	}
 	delete(x.sets, string(x.setKey(nil, vm)))
@@ -263,7 +262,7 @@ func (x *catalog) problems() []Problem {
 		if len(s.groups) == len(s.listed) {
 			continue
 		}
-		for vm := range s.vms {
+		for vm := range s.vms.all {
 			ps = append(ps, lostMemberships(x, vm)...)
 		}
 	}
