@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// claimant is the n-th interface of a VM, or the VM itself with n zero.
+// claimant is the n-th interface of a VM, which claims an address.
 type claimant struct {
 	vm *VirtualMachine
 	n  int
@@ -19,17 +19,25 @@ func (c claimant) compare(o claimant) int {
 	return cmp.Or(c.vm.Key.Compare(o.vm.Key), cmp.Compare(c.vm.Interfaces[c.n].ID, o.vm.Interfaces[o.n].ID), cmp.Compare(c.n, o.n))
 }
 
+// compare orders VMs in the same way.
+func (vm *VirtualMachine) compare(o *VirtualMachine) int { return vm.Key.Compare(o.Key) }
+
 // claims says who claims what.
-type claims[K comparable] struct {
-	first map[K]claimant
-	rest  map[K][]claimant // those behind the first, in order
+type claims[K comparable, C claiming[C]] struct {
+	first map[K]C
+	rest  map[K][]C // those behind the first, in order
 }
 
-func newClaims[K comparable]() claims[K] {
-	return claims[K]{first: make(map[K]claimant), rest: make(map[K][]claimant)}
+type claiming[C any] interface {
+	comparable
+	compare(C) int
 }
 
-func (cs claims[K]) add(k K, c claimant) {
+func newClaims[K comparable, C claiming[C]]() claims[K, C] {
+	return claims[K, C]{first: make(map[K]C), rest: make(map[K][]C)}
+}
+
+func (cs claims[K, C]) add(k K, c C) {
 	first, taken := cs.first[k]
 	if !taken {
 		cs.first[k] = c
@@ -38,11 +46,11 @@ func (cs claims[K]) add(k K, c claimant) {
 	if c.compare(first) < 0 {
 		cs.first[k], c = c, first
 	}
-	i, _ := slices.BinarySearchFunc(cs.rest[k], c, claimant.compare)
+	i, _ := slices.BinarySearchFunc(cs.rest[k], c, C.compare)
 	cs.rest[k] = slices.Insert(cs.rest[k], i, c)
 }
 
-func (cs claims[K]) remove(k K, c claimant) {
+func (cs claims[K, C]) remove(k K, c C) {
 	rest := cs.rest[k]
 	switch {
 	case cs.first[k] != c:

@@ -233,3 +233,33 @@ func patch[T any](t *rapid.T, list []T, changes []Change[T], key func(T) string)
 	}
 	return out
 }
+
+func TestVMSet(t *testing.T) {
+	var s vmSet
+	vms := make([]VirtualMachine, 3*fewVMs)
+	for n := range vms {
+		s.add(&vms[n])
+		count := 0
+		for vm := range s.all {
+			if !s.has(vm) {
+				t.Fatal("lost")
+			}
+			count++
+		}
+		if count != n+1 || n+1 < len(vms) && s.has(&vms[n+1]) {
+			t.Fatalf("%d of %d", count, n+1)
+		}
+	}
+	for n := range vms {
+		if s.empty() {
+			t.Fatal("empty")
+		}
+		s.remove(&vms[n])
+	}
+	for range s.all {
+		t.Fatal("not empty")
+	}
+	if !s.empty() {
+		t.Fatal("not empty")
+	}
+}

@@ -87,7 +87,7 @@ func (u *bookUpdate) hold(c claimant, vpc string, hold bool) {
 		in := u.x.addrs[vpc]
 		if hold {
 			if in == nil {
-				in = &vpcAddrs{claims: newClaims[netip.Addr](), vpc: vpc}
+				in = &vpcAddrs{claims: newClaims[netip.Addr, claimant](), vpc: vpc}
 				u.x.addrs[vpc] = in
 			}
 			in.add(a, c)
@@ -102,11 +102,11 @@ func (u *bookUpdate) add(vm *VirtualMachine) {
 	u.concerns(vm)
 	x.join(vm)
 	if vm.UID != "" {
-		x.uids.add(vm.UID, claimant{vm, 0})
+		x.uids.add(vm.UID, vm)
 	}
 	for i := range vm.Interfaces {
 		c := claimant{vm, i}
-		x.ids.add(vm.Interfaces[i].ID, c)
+		x.ids.add(vm.Interfaces[i].ID, vm)
 		u.hold(c, u.locate(c), true)
 	}
 }
@@ -121,10 +121,10 @@ func (u *bookUpdate) remove(vm *VirtualMachine) {
 		c := claimant{vm, i}
 		vpc, _ := locate(x, vm, i, nil)
 		u.hold(c, vpc, false)
-		x.ids.remove(vm.Interfaces[i].ID, c)
+		x.ids.remove(vm.Interfaces[i].ID, vm)
 	}
 	if vm.UID != "" {
-		x.uids.remove(vm.UID, claimant{vm, 0})
+		x.uids.remove(vm.UID, vm)
 	}
 	x.leave(vm)
 	delete(x.flawed, vm)
@@ -162,7 +162,7 @@ func (u *bookUpdate) subnets(all map[Key]Change[Subnet]) {
 	}
 	var homes []home
 	for _, s := range u.x.sets {
-		for vm := range s.vms {
+		for vm := range s.vms.all {
 			if !differ[vm.Key.Namespace] && !slices.ContainsFunc(vm.Interfaces, func(n Interface) bool { return differ[n.Subnet.Namespace] }) {
 				continue
 			}
@@ -211,7 +211,7 @@ func (u *bookUpdate) groups(all map[Key]Change[Group]) {
 		}
 		for s := range u.x.setsOf[k] {
 			sets = append(sets, s)
-			for vm := range s.vms {
+			for vm := range s.vms.all {
 				for i := range vm.Interfaces {
 					if vpc, _ := locate(u.x, vm, i, nil); vpc != "" {
 						for _, a := range vm.Interfaces[i].Addrs {

@@ -14,22 +14,22 @@ type catalog struct {
 	subnets map[Key]*Subnet
 	blocks  map[string]*blocks // of the subnets, by namespace
 	sets    map[string]*groupSet
-	setsOf  map[Key]map[*groupSet]bool // that list a group
-	ids     claims[string]             // of interfaces
-	uids    claims[string]             // of VMs
-	addrs   map[string]*vpcAddrs       // by VPC
-	flawed  map[*VirtualMachine]bool   // those about whose place there are warnings
+	setsOf  map[Key]map[*groupSet]bool      // that list a group
+	ids     claims[string, *VirtualMachine] // of interfaces, one in a VM
+	uids    claims[string, *VirtualMachine]
+	addrs   map[string]*vpcAddrs     // by VPC
+	flawed  map[*VirtualMachine]bool // those about whose place there are warnings
 }
 
 // groupSet is the VMs that are in the same groups.
 type groupSet struct {
 	listed []Key    // as Options.groupsOf
 	groups []string // Member.Groups
-	vms    map[*VirtualMachine]bool
+	vms    vmSet
 }
 
 type vpcAddrs struct {
-	claims[netip.Addr]
+	claims[netip.Addr, claimant]
 	vpc string
 }
 
@@ -37,7 +37,7 @@ func newCatalog(opts Options) *catalog {
 	return &catalog{
 		opts: opts.withDefaults(), groups: make(map[Key]*Group), subnets: make(map[Key]*Subnet),
 		blocks: make(map[string]*blocks), sets: make(map[string]*groupSet), setsOf: make(map[Key]map[*groupSet]bool),
-		ids: newClaims[string](), uids: newClaims[string](), addrs: make(map[string]*vpcAddrs),
+		ids: newClaims[string, *VirtualMachine](), uids: newClaims[string, *VirtualMachine](), addrs: make(map[string]*vpcAddrs),
 		flawed: make(map[*VirtualMachine]bool),
 	}
 }
@@ -121,23 +121,28 @@ func (x *catalog) block(namespace string) {
 }
 
 func (x *catalog) byID(id string) (placed, bool) {
-	c, ok := x.ids.first[id]
+	vm, ok := x.ids.first[id]
 	if !ok || id == "" {
 		return placed{}, false
 	}
-	return x.place(c), true
+	return x.place(claimant{vm, vm.named(id)}), true
 }
 
 func (x *catalog) byUID(uid string) []placed {
-	c, ok := x.uids.first[uid]
+	vm, ok := x.uids.first[uid]
 	if !ok {
 		return nil
 	}
 	var xs []placed
-	for _, i := range interfaceOrder(c.vm) {
-		xs = append(xs, x.place(claimant{c.vm, i}))
+	for _, i := range interfaceOrder(vm) {
+		xs = append(xs, x.place(claimant{vm, i}))
 	}
 	return xs
+}
+
+// named returns the index of the interface with the id, which vm has.
+func (vm *VirtualMachine) named(id string) int {
+	return slices.IndexFunc(vm.Interfaces, func(n Interface) bool { return n.ID == id })
 }
 
 // place looks up what a port of the interface needs.
@@ -203,7 +208,7 @@ func (x *catalog) setKey(b []byte, vm *VirtualMachine) []byte {
 func (x *catalog) join(vm *VirtualMachine) {
 	s := x.set(vm)
 	if s == nil {
-		s = &groupSet{listed: x.opts.groupsOf(vm), vms: make(map[*VirtualMachine]bool)}
+		s = &groupSet{listed: x.opts.groupsOf(vm)}
 		s.groups = existing(x, s.listed)
 		x.sets[string(x.setKey(nil, vm))] = s
 		for _, k := range s.listed {
@@ -213,7 +218,7 @@ func (x *catalog) join(vm *VirtualMachine) {
 			x.setsOf[k][s] = true
 		}
 	}
-	s.vms[vm] = true
+	s.vms.add(vm)
 }
 
 // own returns the copy of vm that the catalog has, nil if it has none.
@@ -222,10 +227,10 @@ func (x *catalog) own(vm *VirtualMachine) *VirtualMachine {
 	if s == nil {
 		return nil
 	}
-	if s.vms[vm] {
+	if s.vms.has(vm) {
 		return vm
 	}
-	for o := range s.vms { // decoded from the same bytes another time
+	for o := range s.vms.all { // decoded from the same bytes another time
 		if o.Key == vm.Key {
 			return o
 		}
@@ -236,8 +241,7 @@ func (x *catalog) own(vm *VirtualMachine) *VirtualMachine {
 // leave takes vm out of its set.
 func (x *catalog) leave(vm *VirtualMachine) {
 	s := x.set(vm)
-	delete(s.vms, vm)
-	if len(s.vms) > 0 {
+	if s.vms.remove(vm); !s.vms.empty() {
 		return
 	}
 	delete(x.sets, string(x.setKey(nil, vm)))
@@ -258,18 +262,18 @@ func (x *catalog) problems() []Problem {
 		if len(s.groups) == len(s.listed) {
 			continue
 		}
-		for vm := range s.vms {
+		for vm := range s.vms.all {
 			ps = append(ps, lostMemberships(x, vm)...)
 		}
 	}
-	for uid, cs := range x.uids.rest {
-		for _, c := range cs {
-			ps = append(ps, uidTaken(c.vm, x.uids.first[uid].vm.Key))
+	for uid, vms := range x.uids.rest {
+		for _, vm := range vms {
+			ps = append(ps, uidTaken(vm, x.uids.first[uid].Key))
 		}
 	}
-	for id, cs := range x.ids.rest {
-		for _, c := range cs {
-			ps = append(ps, idTaken(c.vm, &c.vm.Interfaces[c.n], x.ids.first[id].vm.Key))
+	for id, vms := range x.ids.rest {
+		for _, vm := range vms {
+			ps = append(ps, idTaken(vm, &vm.Interfaces[vm.named(id)], x.ids.first[id].Key))
 		}
 	}
 	for vpc, in := range x.addrs {

@@ -149,9 +149,10 @@ func (l *Ledger) file(f filing) {
 		delete(l.odd, f.name)
 		return
 	}
+	odd := f
 	if f.newest == f.inForce {
-		f.data = nil
+		odd.data = nil
 	}
-	l.odd[f.name] = &f
+	l.odd[f.name] = &odd
 	delete(l.plain, f.name)
 }

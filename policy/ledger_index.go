@@ -5,6 +5,7 @@ import (
 	"iter"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -107,7 +108,7 @@ type job struct {
 func (n *names) decode(jobs []job) {
 	do := func(j *job) {
 		if j.v, j.errs = j.r.decode(j.f); j.v != nil {
-			n.compact(&j.v.Objects)
+			n.compact(&j.v.Objects, j.v.Name)
 		}
 	}
 	workers := min(runtime.GOMAXPROCS(0), len(jobs)/8)
@@ -153,8 +154,9 @@ func (n *names) text(s string) string {
 	return s
 }
 
-// compact makes o share what it has in common with others.
-func (n *names) compact(o *Objects) {
+// compact makes o share what it has in common with others and, as most files of
+// one VM are called like the VM, with the name of its file.
+func (n *names) compact(o *Objects, file string) {
 	n.Lock()
 	defer n.Unlock()
 	for i := range o.Groups {
@@ -171,6 +173,9 @@ func (n *names) compact(o *Objects) {
 	for i := range o.VirtualMachines {
 		vm := &o.VirtualMachines[i]
 		vm.Interfaces = tight(vm.Interfaces)
+		if strings.HasPrefix(file, vm.Key.Name) {
+			vm.Key.Name = file[:len(vm.Key.Name)]
+		}
 		vm.Key.Namespace = n.text(vm.Key.Namespace)
 		for j := range vm.Interfaces {
 			f := &vm.Interfaces[j]

@@ -16,6 +16,10 @@ func (u *updating) read(changes []FileChange) {
 	l := u.l
 	var jobs []job
 	for _, c := range changes {
+		if len(jobs) >= manyJobs {
+			u.decode(jobs)
+			jobs = jobs[:0]
+		}
 		old, known := l.filing(c.File.Name)
 		if c.Gone {
 			if known {
@@ -52,7 +56,15 @@ func (u *updating) read(changes []FileChange) {
 			}
 		}
 	}
-	l.names.decode(jobs)
+	u.decode(jobs)
+}
+
+// manyJobs is how many files are decoded at a time.
+const manyJobs = 1024
+
+// decode does the jobs and gives the files what came of them.
+func (u *updating) decode(jobs []job) {
+	u.l.names.decode(jobs)
 	for i := range jobs {
 		j := &jobs[i]
 		if j.newest != nil {
@@ -62,7 +74,7 @@ func (u *updating) read(changes []FileChange) {
 			j.stored.inForce = j.v
 		}
 		if j.v != nil {
-			l.uses.add(j.v)
+			u.l.uses.add(j.v)
 		}
 	}
 }

@@ -16,7 +16,7 @@ var metadataFields = []string{
 
 // manifest reads one document.
 func (d *decoder) manifest(root *yaml.Node) {
-	f, ok := d.mapping(value{root, ""})
+	f, ok := d.mapping(value{Node: root})
 	if !ok {
 		return
 	}
@@ -91,9 +91,7 @@ func (d *decoder) metadata(top *fields) (key Key, uid string) {
 	if v, ok := f.take("uid"); ok {
 		uid, _ = d.label(v, false)
 	}
-	for _, name := range metadataFields {
-		f.take(name)
-	}
+	f.ignore(metadataFields)
 	return key, uid
 }
 
@@ -205,10 +203,10 @@ func (d *decoder) interfaces(v value, vm Key, status []netip.Addr) []Interface {
 		if v, ok := f.take("id"); ok {
 			n.ID, _ = d.label(v, false)
 		} else if i > 0 {
-			d.fail(value{e.Node, join(e.path, "id")}, "is required for every interface but the first")
+			d.failField(e.Node, e.join("id"), "is required for every interface but the first")
 		}
 		if n.ID != "" && slices.ContainsFunc(ifaces, func(o Interface) bool { return o.ID == n.ID }) {
-			d.fail(value{e.Node, join(e.path, "id")}, "%q is used by two interfaces", n.ID)
+			d.failField(e.Node, e.join("id"), "%q is used by two interfaces", n.ID)
 		}
 		if v, ok := f.take("macAddress"); ok {
 			n.MAC = d.mac(v)

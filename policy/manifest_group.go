@@ -238,7 +238,7 @@ func (d *decoder) remoteAddress(v value) netip.Prefix {
 		p, _ := d.prefix(lower)
 		return p
 	default:
-		d.failField(v.Node, join(v.path, "IPAddressOrCIDR"), "is required")
+		d.failField(v.Node, v.join("IPAddressOrCIDR"), "is required")
 	}
 	return netip.Prefix{}
 }
