@@ -33,7 +33,9 @@ type event struct {
 // watch starts a monitor: spec is what "watch:" takes.
 func (l *lab) watch(ctx context.Context, spec string) (*monitor, error) {
 	m := &monitor{events: make(chan event, 4096)}
-	m.cmd = exec.CommandContext(ctx, "ovs-ofctl", "monitor", l.ovs.Bridge(), "watch:"+spec)
+	// The number asks for packets to the controller, of which there are none,
+	// and with them for news of ports.
+	m.cmd = exec.CommandContext(ctx, "ovs-ofctl", "monitor", l.ovs.Bridge(), "64", "watch:"+spec)
 	m.cmd.Env = append(os.Environ(), l.ovs.Env()...)
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	out, in, err := os.Pipe()
