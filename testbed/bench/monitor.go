@@ -20,7 +20,8 @@ type monitor struct {
 	events chan event
 
 	mu   sync.Mutex
-	last time.Time // of the latest flow that changed
+	last time.Time     // of the latest flow that changed
+	gap  time.Duration // the longest in which none did
 }
 
 // event is the first line about flows of what the switch told at once, or a
@@ -73,9 +74,7 @@ func (m *monitor) read(out io.ReadCloser, ready chan struct{}) {
 		e := event{at: now}
 		switch {
 		case strings.Contains(line, "event="):
-			m.mu.Lock()
-			m.last = now
-			m.mu.Unlock()
+			m.changed(now)
 		case strings.Contains(line, "OFPT_PORT_STATUS") && strings.Contains(line, "ADD"):
 			e.port = true
 		case first && strings.Contains(line, "NXST_FLOW_MONITOR reply"):
@@ -97,6 +96,26 @@ func (m *monitor) latest() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.last
+}
+
+func (m *monitor) changed(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.last.IsZero() {
+		m.gap = max(m.gap, now.Sub(m.last))
+	}
+	m.last = now
+}
+
+// longest is the longest time without a change of flows, from when it was asked
+// for last until now.
+func (m *monitor) longest() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	gap := max(m.gap, now.Sub(m.last))
+	m.gap, m.last = 0, now
+	return gap
 }
 
 // drop forgets what happened so far.
