@@ -85,7 +85,15 @@ func main() {
 	flag.IntVar(&cfg.repeat, "repeat", 5, "cold starts of each kind; three at 10,000 members and more")
 	flag.IntVar(&cfg.packets, "packets", 100_000, "packets of a slice of the data path")
 	flag.IntVar(&cfg.conns, "conns", 10_000, "new connections of a slice")
+	traced := flag.Int("step", 0, "for its own use: count the instructions of the thread with this `id`")
 	flag.Parse()
+	if *traced != 0 {
+		if err := traceBatch(*traced); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	err := cfg.parse(*sizes, *only, names)
 	if err != nil || flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "bench:", err)

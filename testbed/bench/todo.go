@@ -1,4 +1,3 @@
 package main
 
-func (b *bench) path() error  { return nil }
 func (b *bench) conns() error { return nil }
