@@ -24,6 +24,8 @@ type wire struct {
 	last     time.Duration
 	costs    []time.Duration
 	megaflow int
+
+	lookupsEach float64 // look-ups per new connection
 }
 
 // Ports of the connection that stays open, and of those that are new.

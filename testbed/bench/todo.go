@@ -1,3 +1,0 @@
-package main
-
-func (b *bench) conns() error { return nil }
