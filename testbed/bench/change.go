@@ -40,14 +40,13 @@ func (b *bench) change() error {
 		for _, name := range results.names {
 			r := results.of[name]
 			mid, limit := median(r.force), median(r.limits)
-			b.report.add(row{what: fmt.Sprintf("%s, %s members (%d flows)", name, thousands(n), r.flows),
-				ours: fmt.Sprintf("%s, p99 %s", ms(mid), ms(quantile(r.force, 0.99))), limit: ms(limit),
-				ratio: ratioOf(r.force, r.limits)})
-			b.report.add(row{what: "the agent's own figure", ours: ms(median(r.agent))})
+			b.report.add(row{what: fmt.Sprintf("%s, %s members, messages: %d", name, thousands(n), r.flows),
+				ours:  fmt.Sprintf("%s, p99 %s; agent %s", ms(mid), ms(quantile(r.force, 0.99)), ms(median(r.agent))),
+				limit: ms(limit), ratio: ratioOf(r.force, r.limits)})
 			if n == b.sizes[0] {
 				first[name] = mid
 			} else if n == b.sizes[len(b.sizes)-1] {
-				b.report.add(row{what: fmt.Sprintf("growth from %s to %s members", thousands(b.sizes[0]), thousands(n)),
+				b.report.add(row{what: fmt.Sprintf("%s, growth from %s to %s members", name, thousands(b.sizes[0]), thousands(n)),
 					ours: ms(mid), limit: ms(first[name]), ratio: float64(mid) / float64(first[name])})
 			}
 		}

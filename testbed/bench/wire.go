@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -166,9 +167,14 @@ func (w *wire) burst(frames [][]byte) error {
 	if err != nil {
 		return err
 	}
-	got, err := w.take(w.lab.b.ctx, len(frames))
-	if err == nil && got != len(frames) {
-		err = fmt.Errorf("%s: %d of %d frames arrived", w.name, got, len(frames))
+	return w.arrived(len(frames))
+}
+
+// arrived waits for so many datagrams and is not content with less.
+func (w *wire) arrived(n int) error {
+	got, err := w.take(w.lab.b.ctx, n)
+	if err == nil && got != n {
+		err = fmt.Errorf("%s: %d of %d frames arrived", w.name, got, n)
 	}
 	return err
 }
@@ -207,13 +213,13 @@ table=1,ip,in_port=1,ct_state=+trk+est actions=output:2
 table=1,ip,in_port=2,ct_state=+trk+est actions=output:1
 `
 
-// minimalWire has the least stateful pipeline.
-func (b *bench) minimalWire() (*wire, error) {
+// minimalWire has the least stateful pipeline, and more flows.
+func (b *bench) minimalWire(more ...string) (*wire, error) {
 	w, err := b.newWire("minimal")
 	if err != nil {
 		return nil, err
 	}
-	if err := w.ovs.ReplaceFlows(minimal); err != nil {
+	if err := w.ovs.ReplaceFlows(minimal + strings.Join(more, "\n")); err != nil {
 		w.close()
 		return nil, err
 	}
