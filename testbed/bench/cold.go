@@ -14,6 +14,9 @@ type start struct {
 	peak   int
 }
 
+// coldTime is how long one size may take before its turns are cut to two.
+const coldTime = 30 * time.Second
+
 // cold starts the agent on an empty switch, with and without the memory of an
 // earlier one, and in turns has ovs-ofctl add the very same flows to the same
 // switch.
@@ -43,7 +46,11 @@ func (b *bench) coldAt(n int) error {
 	var colds, warms, adds, coldCPU, warmCPU []time.Duration
 	var waits []time.Duration
 	var rss, peak []int
+	began := time.Now()
 	for i := range repeat {
+		if i >= 2 && time.Since(began) > coldTime {
+			break
+		}
 		state, err := l.state()
 		if err != nil {
 			return err

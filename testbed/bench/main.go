@@ -83,7 +83,7 @@ func main() {
 	flag.IntVar(&cfg.churnRate, "churn-rate", 1000, "changes of files a second")
 	flag.IntVar(&cfg.churnLocal, "churn-local", 100, "local VMs while files churn")
 	flag.IntVar(&cfg.repeat, "repeat", 5, "cold starts of each kind; three at 10,000 members and more")
-	flag.IntVar(&cfg.packets, "packets", 100_000, "packets of a slice of the data path")
+	flag.IntVar(&cfg.packets, "packets", 300_000, "packets of a slice of the data path")
 	flag.IntVar(&cfg.conns, "conns", 10_000, "new connections of a slice")
 	traced := flag.Int("step", 0, "for its own use: count the instructions of the thread with this `id`")
 	flag.Parse()
@@ -155,10 +155,12 @@ func run(ctx context.Context, cfg config) (err error) {
 			continue
 		}
 		b.report.section(s.name, s.about)
+		began := time.Now()
 		if err := s.run(b); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		fmt.Println(b.report.lastSection())
+		b.progress("%s took %s", s.name, time.Since(began).Round(time.Second))
 	}
 	fmt.Printf("All of it took %s.\n", time.Since(start).Round(time.Second))
 	if cfg.doc == "" {

@@ -47,7 +47,7 @@ func (b *bench) path() error {
 	b.report.add(costRow("processor time per packet, kernel included", ours, least, 1.03))
 
 	var counts [2][]int
-	for range 2 {
+	for range 3 {
 		for i, w := range wires {
 			frames := repeated(w.frame(openPort, openPort), batch)
 			n, err := w.instructions(frames)
