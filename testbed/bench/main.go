@@ -83,8 +83,8 @@ func main() {
 	flag.IntVar(&cfg.churnRate, "churn-rate", 1000, "changes of files a second")
 	flag.IntVar(&cfg.churnLocal, "churn-local", 100, "local VMs while files churn")
 	flag.IntVar(&cfg.repeat, "repeat", 5, "cold starts of each kind; three at 10,000 members and more")
-	flag.IntVar(&cfg.packets, "packets", 300_000, "packets of a slice of the data path")
-	flag.IntVar(&cfg.conns, "conns", 10_000, "new connections of a slice")
+	flag.IntVar(&cfg.packets, "packets", 300_000, "packets of an open connection")
+	flag.IntVar(&cfg.conns, "conns", 40_000, "new connections to one port, 50,000 at most")
 	traced := flag.Int("step", 0, "for its own use: count the instructions of the thread with this `id`")
 	flag.Parse()
 	if *traced != 0 {
