@@ -2,12 +2,8 @@ package dirwatch
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 
-	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 )
 
@@ -59,43 +55,3 @@ func announces(dir string) bool {
 	}
 	return false
 }
-
-// sentinel is a file in a watched directory of its own. Events of one inotify
-// instance come in order, so that once a change of it is announced, everything
-// that happened before has been.
-type sentinel struct {
-	dir string
-	n   int
-}
-
-func newSentinel(fs *fsnotify.Watcher, places ...string) (*sentinel, error) {
-	err := fmt.Errorf("no place for a private directory")
-	for _, place := range places {
-		if place == "" {
-			continue
-		}
-		var dir string
-		if dir, err = os.MkdirTemp(place, "ovs-sg-sync-"); err != nil {
-			continue
-		}
-		s := &sentinel{dir: dir}
-		if err = os.WriteFile(s.path(), nil, 0o600); err == nil && announces(dir) {
-			if err = fs.Add(dir); err == nil {
-				return s, nil
-			}
-		}
-		s.remove()
-	}
-	return nil, err
-}
-
-func (s *sentinel) path() string { return filepath.Join(s.dir, strconv.Itoa(s.n)) }
-
-// raise makes an event that says that the file has come to path.
-func (s *sentinel) raise() (path string, err error) {
-	old := s.path()
-	s.n++
-	return s.path(), os.Rename(old, s.path())
-}
-
-func (s *sentinel) remove() { _ = os.RemoveAll(s.dir) }

@@ -197,6 +197,13 @@ func TestSentinelOrder(t *testing.T) {
 // or when it has been taken away.
 func TestSyncWithoutSentinel(t *testing.T) {
 	private := t.TempDir()
+	stale := filepath.Join(private, privatePrefix+"1")
+	if err := os.Mkdir(stale, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(stale, time.Time{}, time.Now().Add(-2*privateAge)); err != nil {
+		t.Fatal(err)
+	}
 	b := startWith(t, "", Options{Resync: time.Hour, Private: private})
 	b.until("")
 	for range 3 {
