@@ -17,10 +17,12 @@ type history struct {
 	count byte
 }
 
-// step changes some files, and sometimes the ports.
+// step changes some files or the ports or both, at times one object only.
 func (h *history) step() []VersionChange {
-	if h.odds("ports", 3) {
+	single := len(h.files) > 0 && !h.odds("several", 3)
+	if !single && h.odds("ports", 2) {
 		h.vifs = h.world.vifs()
+		h.vifs = h.vifs[:1+h.pick("fewer", len(h.vifs))]
 	}
 	next := make(map[string]Objects)
 	for name, v := range h.files {
@@ -42,15 +44,26 @@ func (h *history) step() []VersionChange {
 		}
 	}
 	kinds := []string{kindGroup, kindSubnet, kindVM, kindVM}
-	few := []int{2, 5, 12}[h.pick("few", 3)]
-	for range h.pick("drops", 6) / few {
+	few, left := []int{2, 5}[h.pick("few", 2)], 100
+	if single {
+		few, left = 1, 1
+		if h.odds("drop", 4) {
+			left = 0
+		}
+	}
+	drops := h.pick("drops", 6) / few
+	if single {
+		drops = 1 - left
+	}
+	for range drops {
 		kind, key := kinds[h.pick("kind", 4)], h.key("drop")
 		drop(func(k string, o Key) bool { return k == kind && o == key })
 	}
 	add := func(kind string, key Key, into func(*Objects, Position)) {
-		if !h.odds("take", few) {
+		if left == 0 || !h.odds("take", few) {
 			return
 		}
+		left--
 		drop(func(k string, o Key) bool { return k == kind && o == key })
 		name := []string{"f", "g", "h"}[h.pick("file", 3)]
 		o := next[name]
@@ -58,6 +71,16 @@ func (h *history) step() []VersionChange {
 		next[name], changed[name] = o, true
 	}
 	drawn := h.world.objects()
+	if single {
+		switch h.pick("kind of one", 4) { // the other kinds do not come
+		case 0:
+			drawn.Subnets, drawn.VirtualMachines = nil, nil
+		case 1:
+			drawn.Groups, drawn.VirtualMachines = nil, nil
+		default:
+			drawn.Groups, drawn.Subnets = nil, nil
+		}
+	}
 	for _, g := range drawn.Groups {
 		add(kindGroup, g.Key, func(o *Objects, pos Position) { g.Pos = pos; o.Groups = append(o.Groups, g) })
 	}
@@ -111,7 +134,7 @@ func TestBookIsResolve(t *testing.T) {
 		b, lazy := NewBook(opts), NewBook(opts) // lazy gets several steps at once
 		var merged []VersionChange
 		before := b.Model()
-		for step := range 6 {
+		for step := range 8 {
 			was := h.vifs
 			changes := h.step()
 			if left := Merge(changes, Invert(changes)); len(left) > 0 {
