@@ -106,7 +106,7 @@ func (c *changer) kinds(n int) []*kind {
 			if err := os.WriteFile(c.beside(file), []byte(text(i)), 0o644); err != nil {
 				return time.Time{}, err
 			}
-			if err := waitIdle(c.b.ctx, c.agent.pid(), c.ovs.SwitchdPID()); err != nil {
+			if err := c.calm(); err != nil {
 				return time.Time{}, err
 			}
 			c.mon.drop()
@@ -140,6 +140,11 @@ func (c *changer) kinds(n int) []*kind {
 			c.mon.drop()
 			return time.Now(), c.vsctl("del-port", c.ovs.Bridge(), "extra")
 		}}})
+}
+
+// calm waits until agent, switch and monitor have nothing more to do.
+func (c *changer) calm() error {
+	return waitIdle(c.b.ctx, c.agent.pid(), c.ovs.SwitchdPID(), c.mon.cmd.Process.Pid)
 }
 
 // vsctl runs ovs-vsctl without waiting for the switch.
@@ -218,7 +223,7 @@ func (c *changer) measure(k *kind) error {
 // once makes one change, for the n-th time, and returns when it was in force.
 // The first few times it asks the agent about it.
 func (c *changer) once(k *kind, n int) (time.Duration, *status, error) {
-	if err := waitIdle(c.b.ctx, c.agent.pid(), c.ovs.SwitchdPID()); err != nil {
+	if err := c.calm(); err != nil {
 		return 0, nil, err
 	}
 	began, err := k.do(n)
@@ -237,7 +242,7 @@ func (c *changer) once(k *kind, n int) (time.Duration, *status, error) {
 		}
 		return seen.Sub(began), nil, err
 	}
-	if err := waitIdle(c.b.ctx, c.agent.pid(), c.ovs.SwitchdPID()); err != nil {
+	if err := c.calm(); err != nil {
 		return 0, nil, err
 	}
 	s, err := c.agent.status(c.b.ctx)
