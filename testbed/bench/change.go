@@ -12,13 +12,14 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows/openflow"
 )
 
-// kind is one kind of change. do makes it for the i-th time and returns when
-// it began; undo takes it back, which may be a kind of its own.
+// kind is one kind of change. What prepare does is not timed; undo takes the
+// change back, which may be a kind of its own.
 type kind struct {
-	name string
-	do   func(i int) (time.Time, error)
-	undo *kind
-	port bool // begins when the switch tells of the port
+	name    string
+	prepare func() error
+	do      func() error
+	undo    *kind
+	port    bool // begins when the switch tells of the port
 }
 
 // timed is what was measured of a kind.
@@ -101,45 +102,31 @@ func (b *bench) changeAt(n int) (changes, error) {
 // kinds are pairs of a change and what takes it back. The member that comes and
 // goes is remote; the one that is plugged has its manifest before.
 func (c *changer) kinds(n int) []*kind {
-	rename := func(file string, text func(i int) string) func(int) (time.Time, error) {
-		return func(i int) (time.Time, error) {
-			if err := os.WriteFile(c.beside(file), []byte(text(i)), 0o644); err != nil {
-				return time.Time{}, err
-			}
-			if err := waitIdle(c.b.ctx, c.agent.pid(), c.ovs.SwitchdPID()); err != nil {
-				return time.Time{}, err
-			}
-			c.mon.drop()
-			now := time.Now()
-			return now, os.Rename(c.beside(file), c.policy(file))
-		}
+	rename := func(name, file, text string) *kind {
+		return &kind{name: name,
+			prepare: func() error { return os.WriteFile(c.beside(file), []byte(text), 0o644) },
+			do:      func() error { return os.Rename(c.beside(file), c.policy(file)) }}
 	}
-	remove := func(i int) (time.Time, error) {
-		c.mon.drop()
-		now := time.Now()
-		return now, os.Rename(c.policy(memberFile(n)), c.beside("removed"))
+	vsctl := func(name string, args ...string) *kind {
+		return &kind{name: name, prepare: func() error { return nil }, do: func() error { return c.vsctl(args...) }}
 	}
-	plain := func(int) string { return groupFile() }
-	more := func(int) string { return groupFile(selfRule("TCP", 8443)) }
 	last := n - 1 // remote, unless the group is small
-	kinds := []*kind{
-		{name: "member added", do: rename(memberFile(n), func(int) string { return member(n, 10) }),
-			undo: &kind{name: "member removed", do: remove}},
-		{name: "member changed", do: rename(memberFile(last), func(int) string { return member(last, 11) }),
-			undo: &kind{name: "", do: rename(memberFile(last), func(int) string { return member(last, 10) })}},
-		{name: "rule added", do: rename("group.yaml", more),
-			undo: &kind{name: "rule removed", do: rename("group.yaml", plain)}},
-	}
-	return append(kinds, &kind{name: "VM plugged", port: true,
-		do: func(int) (time.Time, error) {
-			c.mon.drop()
-			return time.Now(), c.vsctl("add-port", c.ovs.Bridge(), "extra", "--", "set", "Interface", "extra",
-				"external_ids:iface-id="+vmName(min(local, n)), "ofport_request=5000")
-		},
-		undo: &kind{name: "", do: func(int) (time.Time, error) {
-			c.mon.drop()
-			return time.Now(), c.vsctl("del-port", c.ovs.Bridge(), "extra")
-		}}})
+	add := rename("member added", memberFile(n), member(n, 10))
+	add.undo = &kind{name: "member removed", prepare: func() error { return nil },
+		do: func() error { return os.Rename(c.policy(memberFile(n)), c.beside("removed")) }}
+	change := rename("member changed", memberFile(last), member(last, 11))
+	change.undo = rename("", memberFile(last), member(last, 10))
+	rule := rename("rule added", "group.yaml", groupFile(selfRule("TCP", 8443)))
+	rule.undo = rename("rule removed", "group.yaml", groupFile())
+	plug := vsctl("VM plugged", "add-port", c.ovs.Bridge(), "extra", "--", "set", "Interface", "extra",
+		"external_ids:iface-id="+vmName(local), "ofport_request=5000")
+	plug.port, plug.undo = true, vsctl("", "del-port", c.ovs.Bridge(), "extra")
+	return []*kind{add, change, rule, plug}
+}
+
+// calm waits until agent, switch and monitor have nothing more to do.
+func (c *changer) calm() error {
+	return waitIdle(c.b.ctx, c.agent.pid(), c.ovs.SwitchdPID(), c.mon.cmd.Process.Pid)
 }
 
 // vsctl runs ovs-vsctl without waiting for the switch.
@@ -218,10 +205,15 @@ func (c *changer) measure(k *kind) error {
 // once makes one change, for the n-th time, and returns when it was in force.
 // The first few times it asks the agent about it.
 func (c *changer) once(k *kind, n int) (time.Duration, *status, error) {
-	if err := waitIdle(c.b.ctx, c.agent.pid(), c.ovs.SwitchdPID()); err != nil {
+	if err := k.prepare(); err != nil {
 		return 0, nil, err
 	}
-	began, err := k.do(n)
+	if err := c.calm(); err != nil {
+		return 0, nil, err
+	}
+	c.mon.drop()
+	began := time.Now()
+	err := k.do()
 	if err != nil {
 		return 0, nil, err
 	}
@@ -237,7 +229,7 @@ func (c *changer) once(k *kind, n int) (time.Duration, *status, error) {
 		}
 		return seen.Sub(began), nil, err
 	}
-	if err := waitIdle(c.b.ctx, c.agent.pid(), c.ovs.SwitchdPID()); err != nil {
+	if err := c.calm(); err != nil {
 		return 0, nil, err
 	}
 	s, err := c.agent.status(c.b.ctx)

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
+
+	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
 // start is what one start of the agent cost.
@@ -155,12 +158,17 @@ func (l *lab) start(state string) (s start, err error) {
 	if s.cpu, err = cpuTime(a.pid()); err != nil {
 		return s, err
 	}
-	if s.force = m.latest().Sub(a.started); s.force <= 0 {
-		return s, fmt.Errorf("no flow was seen to take effect")
-	}
-	if err := waitIdle(l.b.ctx, a.pid(), l.ovs.SwitchdPID()); err != nil {
+	// The monitor may be behind.
+	if err := waitIdle(l.b.ctx, a.pid(), l.ovs.SwitchdPID(), m.cmd.Process.Pid); err != nil {
 		return s, err
 	}
+	short, cancel := context.WithTimeout(l.b.ctx, 10*time.Second)
+	defer cancel()
+	err = testbed.Poll(short, time.Millisecond, func() (bool, error) { return m.latest().After(a.started), nil })
+	if err != nil {
+		return s, fmt.Errorf("no flow was seen to take effect: %w", err)
+	}
+	s.force = m.latest().Sub(a.started)
 	if s.rss, err = memory(a.pid(), "VmRSS"); err == nil {
 		s.peak, err = memory(a.pid(), "VmHWM")
 	}

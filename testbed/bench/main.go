@@ -77,7 +77,7 @@ func main() {
 	flag.StringVar(&cfg.program, "ovs-sg", "bin/ovs-sg", "the program `path`")
 	flag.StringVar(&cfg.doc, "doc", "", "the `file` whose marked block is replaced")
 	flag.IntVar(&cfg.changes, "changes", 200, "timed changes of each kind")
-	flag.DurationVar(&cfg.budget, "budget", 5*time.Second, "stop a kind of change after this, unless it has five")
+	flag.DurationVar(&cfg.budget, "budget", 12*time.Second, "stop a kind of change after this, unless it has five")
 	flag.DurationVar(&cfg.churn, "churn", time.Minute, "how long files churn")
 	flag.IntVar(&cfg.churnSize, "churn-size", 10_000, "members while files churn")
 	flag.IntVar(&cfg.churnRate, "churn-rate", 1000, "changes of files a second")

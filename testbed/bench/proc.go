@@ -26,7 +26,7 @@ func cpuTime(pid int) (time.Duration, error) {
 
 // waitIdle returns when the processes have done next to nothing for a while.
 func waitIdle(ctx context.Context, pids ...int) error {
-	const window, most = 10 * time.Millisecond, 400 * time.Microsecond
+	const window, most = 3 * time.Millisecond, 150 * time.Microsecond
 	var before time.Duration
 	calm := 0
 	return testbed.Poll(ctx, window, func() (bool, error) {

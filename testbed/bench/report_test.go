@@ -73,7 +73,7 @@ func TestQuantile(t *testing.T) {
 	if got := median([]int(nil)); got != 0 {
 		t.Error(got)
 	}
-	if got := ratioOf([]time.Duration{2, 30, 4}, []time.Duration{1, 10, 2}); got != 2 {
+	if got := ratioOf([]time.Duration{2, 30, 4}, []time.Duration{1, 10, 2}); got != 2 || ratioOf[time.Duration](nil, nil) != 0 {
 		t.Error(got)
 	}
 }

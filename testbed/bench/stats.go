@@ -19,14 +19,11 @@ func quantile[T cmp.Ordered](all []T, q float64) T {
 
 func median[T cmp.Ordered](all []T) T { return quantile(all, 0.5) }
 
-// ratioOf is the median of the ratios of two series that were measured in
-// turns: what slows the machine for a while slows both of a pair.
+// ratioOf is the ratio of the medians of two series that were measured in
+// turns, so that what slows the machine for a while slows both.
 func ratioOf[T ~int64 | ~float64](ours, limit []T) float64 {
-	var rs []float64
-	for i := range min(len(ours), len(limit)) {
-		if limit[i] > 0 {
-			rs = append(rs, float64(ours[i])/float64(limit[i]))
-		}
+	if m := median(limit); m > 0 {
+		return float64(median(ours)) / float64(m)
 	}
-	return median(rs)
+	return 0
 }
