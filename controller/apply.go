@@ -15,10 +15,14 @@ import (
 
 // apply makes the switch enforce the newest snapshots.
 func (c *Controller) apply(ctx context.Context) error {
-	if c.conn == nil {
-		if err := c.connect(ctx); err != nil {
+	var foreign *flows.Set
+	known := c.conn != nil
+	if !known {
+		o, err := c.connect(ctx)
+		if err != nil {
 			return err
 		}
+		c.conn, c.noFlood, c.installed, foreign = o.conn, o.noFlood, o.installed, o.foreign
 	}
 	// First of all NORMAL must not flood to a port that is not trusted.
 	if c.noFlood == nil || !maps.Equal(c.noFlood, c.host.noFlood) {
@@ -26,14 +30,6 @@ func (c *Controller) apply(ctx context.Context) error {
 			return fmt.Errorf("set NO_FLOOD: %w", err)
 		}
 		c.noFlood = c.host.noFlood
-	}
-	var foreign *flows.Set
-	known := c.installed != nil
-	if !known {
-		var err error
-		if c.installed, foreign, err = c.conn.DumpAll(ctx); err != nil {
-			return err
-		}
 	}
 
 	started := time.Now()
@@ -152,30 +148,6 @@ func inTheWay(foreign, desired *flows.Set) error {
 	}
 	return fmt.Errorf("flows of somebody else are in the way, in tables 0 to %d: %s%s; nothing is enforced until they are removed",
 		len(flows.Tables())-1, strings.Join(found, " | "), more)
-}
-
-// prepareTimeout is how long OVSDB is waited for, which is local and quick.
-const prepareTimeout = 2 * time.Second
-
-// connect opens the OpenFlow connection to a bridge that is set up for us.
-func (c *Controller) connect(ctx context.Context) error {
-	prepare, cancel := context.WithTimeout(ctx, prepareTimeout)
-	err := c.cfg.Prepare(prepare)
-	cancel()
-	switch {
-	case err == nil:
-		c.prepared = true
-	case !c.prepared:
-		return fmt.Errorf("prepare bridge %s in OVSDB: %w", c.cfg.Bridge, err)
-	default: // it has been before, and OVSDB may be away for long
-		c.log.Warn("bridge not prepared anew", zap.Error(err))
-	}
-	conn, err := c.cfg.Dial(ctx, c.ports.Bridge.DatapathType)
-	if err != nil {
-		return err
-	}
-	c.conn, c.installed = conn, nil
-	return nil
 }
 
 // settle sees to it that the datapath, too, has forgotten what is not in force

@@ -95,10 +95,11 @@ type Controller struct {
 	cfg Config
 	log *zap.Logger
 
-	requests chan request
-	releases chan chan error
-	saves    chan []policy.VersionChange
-	statuses chan ask
+	requests  chan request
+	releases  chan chan error
+	saves     chan []policy.VersionChange
+	statuses  chan ask
+	enforcing chan struct{} // closed when the first policy is in force
 
 	// For those who ask while the loop is busy: since when it has been, in
 	// Unix nanoseconds, 0 if it is not, and what it said last.
@@ -122,6 +123,7 @@ type Controller struct {
 	noFlood   map[uint32]bool // as set over conn; nil: unknown
 	infra     map[uint32]bool // the ports that NORMAL may have learned from; nil: unknown
 	installed *flows.Set      // nil: unknown
+	early     chan opened     // the first connection, while it is being opened
 	compiler  *flows.Compiler
 	adopted   bool // the compiler knows what was installed before a restart
 	prepared  bool // the bridge was set up once
@@ -138,6 +140,7 @@ type Controller struct {
 	applied  int
 	change   Change
 	lastWhat []string
+	first    sync.Once // to close enforcing
 }
 
 // progress says which snapshots are in force.
@@ -160,13 +163,14 @@ func New(cfg Config) *Controller {
 	}
 	return &Controller{
 		cfg: cfg, log: cfg.Logger,
-		requests: make(chan request),
-		releases: make(chan chan error),
-		saves:    make(chan []policy.VersionChange, 1),
-		statuses: make(chan ask),
-		book:     policy.NewBook(cfg.Policy),
-		compiler: flows.NewCompiler(),
-		flushes:  flushes{},
+		requests:  make(chan request),
+		releases:  make(chan chan error),
+		saves:     make(chan []policy.VersionChange, 1),
+		statuses:  make(chan ask),
+		enforcing: make(chan struct{}),
+		book:      policy.NewBook(cfg.Policy),
+		compiler:  flows.NewCompiler(),
+		flushes:   flushes{},
 	}
 }
 
@@ -192,6 +196,9 @@ func (c *Controller) Run(ctx context.Context) error {
 		}()
 	}
 	defer func() {
+		if early := c.takeEarly(); early.conn != nil {
+			early.conn.Close()
+		}
 		if c.conn != nil {
 			c.conn.Close()
 		}
@@ -210,7 +217,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		case f := <-c.cfg.Files:
 			c.takeFiles(f)
 		case p := <-c.cfg.Ports:
-			c.takePorts(p)
+			c.takePorts(ctx, p)
 		case <-dead:
 			c.drop(errors.New("the OpenFlow connection ended"))
 		case <-portStatus:
@@ -230,7 +237,7 @@ func (c *Controller) Run(ctx context.Context) error {
 			s.answer <- now
 		}
 		// Take all that is there before working on it.
-		c.drain()
+		c.drain(ctx)
 		if c.dirty {
 			c.round(ctx)
 		}
@@ -287,13 +294,13 @@ func (c *Controller) keepSaving() {
 	}
 }
 
-func (c *Controller) drain() {
+func (c *Controller) drain(ctx context.Context) {
 	for {
 		select {
 		case f := <-c.cfg.Files:
 			c.takeFiles(f)
 		case p := <-c.cfg.Ports:
-			c.takePorts(p)
+			c.takePorts(ctx, p)
 		default:
 			return
 		}
@@ -342,7 +349,7 @@ func (c *Controller) vanished(first []policy.VersionChange) (gone []policy.Versi
 	return gone
 }
 
-func (c *Controller) takePorts(p ovsdb.Snapshot) {
+func (c *Controller) takePorts(ctx context.Context, p ovsdb.Snapshot) {
 	before := c.ports
 	c.ports = &p
 	if before != nil && sameBridge(*before, p) {
@@ -354,6 +361,7 @@ func (c *Controller) takePorts(p ovsdb.Snapshot) {
 	if before != nil {
 		c.notePorts(was)
 	}
+	c.openEarly(ctx)
 	c.change.begin(time.Now())
 	c.dirty = true
 }
@@ -408,6 +416,7 @@ func (c *Controller) round(ctx context.Context) {
 	c.dirty = false
 	if err == nil {
 		c.backoff, c.lastErr = 0, ""
+		c.first.Do(func() { close(c.enforcing) })
 		c.done = progress{c.files.Seq, c.ports.Seq}
 		c.answer()
 		return
@@ -455,6 +464,9 @@ func (c *Controller) answer() {
 	}
 	c.waiters = rest
 }
+
+// Settled is closed when the first policy is in force.
+func (c *Controller) Settled() <-chan struct{} { return c.enforcing }
 
 // Release confirms the change of policy that is held.
 func (c *Controller) Release(ctx context.Context) error {

@@ -146,6 +146,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	g.Go(func() error { return db.Run(ctx) })
 	g.Go(func() error { return relay(ctx, watcher.Snapshots(), files) })
 	g.Go(func() error { return c.Run(ctx) })
+	g.Go(func() error { return saveTime(ctx, c) })
 	g.Go(func() error { return c.Serve(ctx, listener) })
 	if a.MetricsAddr != "" {
 		g.Go(func() error { return serveMetrics(ctx, a.MetricsAddr, c) })
