@@ -97,6 +97,7 @@ type Controller struct {
 
 	requests  chan request
 	releases  chan chan error
+	read      chan reading
 	saves     chan []policy.VersionChange
 	statuses  chan ask
 	enforcing chan struct{} // closed when the first policy is in force
@@ -107,8 +108,9 @@ type Controller struct {
 	lastStatus atomic.Pointer[Status]
 
 	// What follows belongs to the goroutine of Run.
-	files    *Files // without the changes
-	ledger   policy.Ledger
+	files    *Files                 // without the changes
+	ledger   policy.Ledger          // not to be used while reading
+	reading  bool                   // the first files are being read
 	stored   []string               // names of what was in the store
 	accepted []policy.VersionChange // not yet in book
 	unsaved  []policy.VersionChange // not yet in the store
@@ -165,6 +167,7 @@ func New(cfg Config) *Controller {
 		cfg: cfg, log: cfg.Logger,
 		requests:  make(chan request),
 		releases:  make(chan chan error),
+		read:      make(chan reading, 1),
 		saves:     make(chan []policy.VersionChange, 1),
 		statuses:  make(chan ask),
 		enforcing: make(chan struct{}),
@@ -214,8 +217,10 @@ func (c *Controller) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case f := <-c.cfg.Files:
+		case f := <-c.news():
 			c.takeFiles(f)
+		case r := <-c.read:
+			c.filed(r)
 		case p := <-c.cfg.Ports:
 			c.takePorts(ctx, p)
 		case <-dead:
@@ -295,10 +300,12 @@ func (c *Controller) keepSaving() {
 }
 
 func (c *Controller) drain(ctx context.Context) {
-	for {
+	for range maxDrain {
 		select {
-		case f := <-c.cfg.Files:
+		case f := <-c.news():
 			c.takeFiles(f)
+		case r := <-c.read:
+			c.filed(r)
 		case p := <-c.cfg.Ports:
 			c.takePorts(ctx, p)
 		default:
@@ -307,15 +314,46 @@ func (c *Controller) drain(ctx context.Context) {
 	}
 }
 
-func (c *Controller) takeFiles(f Files) {
-	if f.Err != "" && (c.files == nil || f.Err != c.files.Err) {
-		c.log.Error("policy directory", zap.String("error", f.Err))
+// maxDrain is how much news is waited for that comes while other news is taken
+// in: changes without end must not keep those before from being enforced.
+const maxDrain = 8
+
+// news is where files come from; nil while the first are being read.
+func (c *Controller) news() <-chan Files {
+	if c.reading {
+		return nil
 	}
-	known := c.files != nil
+	return c.cfg.Files
+}
+
+// reading is what the ledger says of files.
+type reading struct {
+	files  Files
+	change policy.LedgerChange
+}
+
+// takeFiles files what has changed in the directory. The first time, that is
+// everything and takes a while, in which other things can be done.
+func (c *Controller) takeFiles(f Files) {
+	if c.files == nil {
+		c.reading = true
+		go func() { c.read <- reading{f, c.ledger.Update(f.Changes)} }()
+		return
+	}
 	var change policy.LedgerChange
-	if !known || len(f.Changes) > 0 {
+	if len(f.Changes) > 0 {
 		change = c.ledger.Update(f.Changes)
 	}
+	c.filed(reading{f, change})
+}
+
+// filed takes what the ledger says.
+func (c *Controller) filed(r reading) {
+	f, change, known := r.files, r.change, c.files != nil
+	if f.Err != "" && (!known || f.Err != c.files.Err) {
+		c.log.Error("policy directory", zap.String("error", f.Err))
+	}
+	c.reading = false
 	c.noteFiles(change)
 	f.Changes = nil
 	c.files = &f

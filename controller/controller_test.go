@@ -325,7 +325,13 @@ func TestForeignFlows(t *testing.T) {
 	r.seq++
 	r.sendFiles(twoVMs(nil, ssh))
 	r.sendPorts(twoPorts)
-	s, err := r.c.Status(context.Background(), true)
+	var s Status
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := testbed.Poll(ctx, time.Millisecond, func() (bool, error) {
+		s = r.status()
+		return s.State != "starting", nil
+	})
 	if err != nil || s.State != "out of date" || !strings.Contains(s.Reason, "priority=300,in_port=2 actions=NORMAL") {
 		t.Errorf("status %q: %q, %v", s.State, s.Reason, err)
 	}

@@ -205,6 +205,9 @@ func (c *Controller) Status(ctx context.Context, all bool) (Status, error) {
 // fileStatus lists the files: all, or, where there are many, those that are not
 // accepted.
 func (c *Controller) fileStatus(all bool) (n FileCounts, list []FileStatus) {
+	if c.reading {
+		return FileCounts{}, []FileStatus{}
+	}
 	refused := c.ledger.Refused()
 	n.Accepted = c.ledger.Len() - len(refused)
 	for _, f := range refused {

@@ -113,7 +113,8 @@ type clauseKey struct {
 }
 
 // ruleParts is a rule as the product of its dimensions, of which each is a
-// choice of matches.
+// choice of matches. With one dimension it is plain: each match by itself
+// allows.
 type ruleParts struct {
 	id     uint32 // of the conjunction
 	cookie Cookie
@@ -132,7 +133,7 @@ func (s side) ruleParts(g *groupRules, locals []uint32, remotes map[string][]uin
 			continue
 		}
 		seen[g.keys[i]] = true
-		dims := [][]Match{local}
+		dims := []clauses{local}
 		switch r.Remote.Kind {
 		case policy.ResolvedMembers:
 			dims = append(dims, registerClause(RegRemote, remotes[r.Remote.Group]))
@@ -142,12 +143,66 @@ func (s side) ruleParts(g *groupRules, locals []uint32, remotes map[string][]uin
 		if r.Protocol != policy.All {
 			dims = append(dims, serviceClause(r.Protocol, r.Ports))
 		}
-		if !slices.ContainsFunc(dims, func(d []Match) bool { return len(d) == 0 }) {
-			out = append(out, ruleParts{conj[conjKey(g.ID, g.keys[i])], newCookie(KindRule, hash("rule "+r.Group+"/"+r.Name)), dims})
+		if !slices.ContainsFunc(dims, func(d clauses) bool { return len(d) == 0 }) {
+			out = append(out, ruleParts{conj[conjKey(g.ID, g.keys[i])], newCookie(KindRule, hash("rule "+r.Group+"/"+r.Name)), matchesOf(dims)})
 		}
 	}
 	return out
 }
+
+// clauses are the choices of one dimension, each the terms of a match.
+type clauses [][]Term
+
+// matchesOf are the dimensions of a rule, or, where that takes no more flows, the
+// one of all combinations: the switch finds a plain flow sooner than a
+// conjunction, of which it collects the clauses of all rules that may apply.
+func matchesOf(dims []clauses) [][]Match {
+	product, sum := 1, 1
+	for _, d := range dims {
+		product, sum = product*len(d), sum+len(d)
+		if product > maxPlain {
+			break
+		}
+	}
+	if product <= min(sum, maxPlain) {
+		all := clauses{nil}
+		for _, d := range dims {
+			var longer clauses
+			for _, ts := range all {
+				for _, more := range d {
+					if !contradict(ts, more) {
+						longer = append(longer, append(ts[:len(ts):len(ts)], more...))
+					}
+				}
+			}
+			all = longer
+		}
+		dims = []clauses{all}
+	}
+	out := make([][]Match, len(dims))
+	for i, d := range dims {
+		out[i] = make([]Match, len(d))
+		for j, ts := range d {
+			out[i][j] = NewMatch(ts...)
+		}
+	}
+	return out
+}
+
+// contradict says that terms of two dimensions want different families.
+func contradict(a, b []Term) bool {
+	for _, x := range a {
+		for _, y := range b {
+			if x.field == FieldEthType && y.field == FieldEthType && string(x.value) != string(y.value) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// maxPlain keeps products from overflowing.
+const maxPlain = 1 << 20
 
 // clauseFlow is the flow of clauses that have a match in common.
 func clauseFlow(s side, k clauseKey, cs []Conjunction, emit emitter) {
@@ -159,18 +214,18 @@ func clauseFlow(s side, k clauseKey, cs []Conjunction, emit emitter) {
 	emit(s.rules(), k.priority, newCookie(KindClause, 0), k.match, drop, as...)
 }
 
-func registerClause(reg Field, ids []uint32) []Match {
-	out := make([]Match, len(ids))
+func registerClause(reg Field, ids []uint32) clauses {
+	out := make(clauses, len(ids))
 	for i, id := range ids {
-		out[i] = NewMatch(RegIs(reg, id))
+		out[i] = []Term{RegIs(reg, id)}
 	}
 	return out
 }
 
-func (s side) prefixClause(prefixes []netip.Prefix) []Match {
-	out := make([]Match, len(prefixes))
+func (s side) prefixClause(prefixes []netip.Prefix) clauses {
+	out := make(clauses, len(prefixes))
 	for i, p := range prefixes {
-		out[i] = NewMatch(tracked, family(p.Addr()), Prefix(s.addr(p.Addr()), p))
+		out[i] = []Term{tracked, family(p.Addr()), Prefix(s.addr(p.Addr()), p)}
 	}
 	return out
 }

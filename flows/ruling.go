@@ -71,7 +71,9 @@ func (u *increment) rules(c *Compiler, s side, groups map[string]bool) {
 			if table.plain[f.Match] == nil {
 				table.plain[f.Match] = &plain{by: map[string]Flow{}}
 			}
-			table.plain[f.Match].by[id] = f
+			if _, same := table.plain[f.Match].by[id]; !same { // the first rule that says so
+				table.plain[f.Match].by[id] = f
+			}
 			plains[f.Match] = true
 		}
 		u.replace(&old.flows, now.flows)

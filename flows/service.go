@@ -94,19 +94,19 @@ func ctProto(p policy.Protocol) Term {
 	return Byte(FieldCTNWProto, ProtoTCP)
 }
 
-func serviceClause(p policy.Protocol, ports policy.PortRange) []Match {
+func serviceClause(p policy.Protocol, ports policy.PortRange) clauses {
 	if p == policy.ICMP {
-		return []Match{
-			NewMatch(tracked, EthType(EthTypeIPv4), Byte(FieldCTNWProto, ProtoICMP)),
-			NewMatch(tracked, EthType(EthTypeIPv6), Byte(FieldCTNWProto, ProtoICMPv6)),
+		return clauses{
+			{tracked, EthType(EthTypeIPv4), Byte(FieldCTNWProto, ProtoICMP)},
+			{tracked, EthType(EthTypeIPv6), Byte(FieldCTNWProto, ProtoICMPv6)},
 		}
 	}
 	if ports.IsAll() {
-		return []Match{NewMatch(tracked, ctProto(p))}
+		return clauses{{tracked, ctProto(p)}}
 	}
-	var out []Match
+	var out clauses
 	for _, m := range portMasks(ports) {
-		out = append(out, NewMatch(tracked, ctProto(p), Port(FieldCTTPDst, m.value, m.mask), RegHas(RegPorts, 1<<m.len())))
+		out = append(out, []Term{tracked, ctProto(p), Port(FieldCTTPDst, m.value, m.mask), RegHas(RegPorts, 1<<m.len())})
 	}
 	return out
 }
