@@ -90,6 +90,11 @@ func (b *bench) about() (string, error) {
 	for _, n := range b.sizes {
 		sizes = append(sizes, thousands(n))
 	}
-	return fmt.Sprintf("%s, %s, %d cores, %s, %s; sizes %s.", time.Now().UTC().Format("2006-01-02 15:04 UTC"),
-		cpu, cores, first, strings.TrimSpace(version), strings.Join(sizes, ", ")), nil
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "", err
+	}
+	busy, _, _ := strings.Cut(string(load), " ")
+	return fmt.Sprintf("%s, %s, %d cores, load average %s before, %s, %s; sizes %s.", time.Now().UTC().Format("2006-01-02 15:04 UTC"),
+		cpu, cores, busy, first, strings.TrimSpace(version), strings.Join(sizes, ", ")), nil
 }

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// batch is how many packets Open vSwitch takes at once.
-const batch = 32
+// batch is how many packets Open vSwitch takes at once, and stepped how many
+// are enough to count instructions: on some machines a step takes 0.1 ms.
+const batch, stepped = 32, 8
 
 // instructions counts what the switch executes in user space for one batch of
 // frames, from the return of the system call that received them to the next one
@@ -27,6 +28,9 @@ const batch = 32
 func (w *wire) instructions(frames [][]byte) (int, error) {
 	self, err := os.Executable()
 	if err != nil {
+		return 0, err
+	}
+	if err := waitIdle(w.lab.b.ctx, w.ovs.SwitchdPID()); err != nil {
 		return 0, err
 	}
 	cmd := exec.CommandContext(w.lab.b.ctx, self, "--step", strconv.Itoa(w.ovs.SwitchdPID()))
@@ -114,7 +118,7 @@ func (t tracer) wait() error {
 // whole batch. The thread wakes up by itself now and then, so this ends.
 func (t tracer) untilReceived() error {
 	var regs unix.PtraceRegs
-	for range 20_000 {
+	for range 1000 {
 		if err := unix.PtraceSyscall(t.tid, 0); err != nil {
 			return err
 		}
@@ -124,11 +128,11 @@ func (t tracer) untilReceived() error {
 		if err := unix.PtraceGetRegs(t.tid, &regs); err != nil {
 			return err
 		}
-		if regs.Orig_rax == unix.SYS_RECVMMSG && regs.Rax == batch {
+		if regs.Orig_rax == unix.SYS_RECVMMSG && regs.Rax == stepped {
 			return nil
 		}
 	}
-	return fmt.Errorf("ovs-vswitchd receives no batch of %d frames", batch)
+	return fmt.Errorf("ovs-vswitchd receives no batch of %d frames", stepped)
 }
 
 // count steps until the thread receives or waits again.
