@@ -24,14 +24,16 @@ type agent struct {
 	done                  chan struct{}
 }
 
+type epochs struct{ Egress, Ingress uint32 }
+
 // status is what is needed of "ovs-sg status -o json".
 type status struct {
 	State  string `json:"state"`
 	Flows  int    `json:"flows"`
 	Rounds int    `json:"rounds"`
 	Ports  []struct {
-		Name  string `json:"name"`
-		Epoch uint32 `json:"epoch"`
+		Name   string `json:"name"`
+		Epochs epochs `json:"epochs"`
 	} `json:"ports"`
 	Last struct {
 		Added    int           `json:"added"`
