@@ -127,20 +127,27 @@ func (d *decoder) documents(data []byte) {
 			d.problems = append(d.problems, d.syntaxError(err))
 			return
 		}
-		if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 {
-			continue
+		if root := rootOf(&doc); root != nil {
+			d.document(root)
 		}
-		root := doc.Content[0]
-		if isNull(root) {
-			continue // an empty document, or nothing but comments
-		}
-		before := len(d.problems)
-		if !shapely(root, 0) {
-			d.checkShape(value{Node: root}, 0)
-		}
-		if len(d.problems) == before {
-			d.manifest(root)
-		}
+	}
+}
+
+// rootOf is what a document holds; nil if that is nothing or only comments.
+func rootOf(doc *yaml.Node) *yaml.Node {
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 || isNull(doc.Content[0]) {
+		return nil
+	}
+	return doc.Content[0]
+}
+
+func (d *decoder) document(root *yaml.Node) {
+	before := len(d.problems)
+	if !shapely(root, 0) {
+		d.checkShape(value{Node: root}, 0)
+	}
+	if len(d.problems) == before {
+		d.manifest(root)
 	}
 }
 

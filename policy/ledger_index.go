@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // uses says which versions define an object. The objects are known by a hash
@@ -106,23 +107,30 @@ type job struct {
 
 // decode does all the jobs.
 func (n *names) decode(jobs []job) {
-	do := func(j *job) {
-		if j.v, j.errs = j.r.decode(j.f); j.v != nil {
-			n.compact(&j.v.Objects, j.v.Name)
+	do := func(some []job) {
+		files := make([]File, len(some))
+		for i := range some {
+			files[i] = some[i].f
+		}
+		for i, d := range decodeMany(files) {
+			j := &some[i]
+			if j.errs = d.problems; len(d.problems) == 0 {
+				j.v = &Version{Name: j.r.name, Sum: j.r.sum, Objects: d.objects}
+				n.compact(&j.v.Objects, j.v.Name)
+			}
 		}
 	}
-	workers := min(runtime.GOMAXPROCS(0), len(jobs)/8)
-	if workers < 2 {
-		for i := range jobs {
-			do(&jobs[i])
-		}
+	if len(jobs) < 2*batchFiles {
+		do(jobs)
 		return
 	}
 	var wait sync.WaitGroup
-	for w := range workers {
+	chunks := slices.Collect(slices.Chunk(jobs, batchFiles))
+	var taken atomic.Int64
+	for range runtime.GOMAXPROCS(0) {
 		wait.Go(func() {
-			for i := w; i < len(jobs); i += workers {
-				do(&jobs[i])
+			for i := taken.Add(1); i <= int64(len(chunks)); i = taken.Add(1) {
+				do(chunks[i-1])
 			}
 		})
 	}
