@@ -138,15 +138,17 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	}
 	defer listener.Close()
 
+	var collector collector
+	collector.saveTime()
 	g, ctx := errgroup.WithContext(ctx)
 	files := make(chan controller.Files)
 	cfg.Files = files
 	c := controller.New(cfg)
 	g.Go(func() error { return watcher.Run(ctx) })
 	g.Go(func() error { return db.Run(ctx) })
-	g.Go(func() error { return relay(ctx, watcher.Snapshots(), files) })
+	g.Go(func() error { return relay(ctx, watcher.Snapshots(), files, &collector) })
 	g.Go(func() error { return c.Run(ctx) })
-	g.Go(func() error { return saveTime(ctx, c) })
+	g.Go(func() error { return collector.saveMemory(ctx, c.Settled()) })
 	g.Go(func() error { return c.Serve(ctx, listener) })
 	if a.MetricsAddr != "" {
 		g.Go(func() error { return serveMetrics(ctx, a.MetricsAddr, c) })
@@ -209,13 +211,15 @@ func portsError(s ovsdb.Status) string {
 }
 
 // relay hands the directory's snapshots to the controller, the newest first.
-func relay(ctx context.Context, in <-chan dirwatch.Snapshot, out chan<- controller.Files) error {
+func relay(ctx context.Context, in <-chan dirwatch.Snapshot, out chan<- controller.Files, collector *collector) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case s := <-in:
+			collector.many(len(s.Changes))
 			f := controller.Files{Seq: s.Seq, Changes: s.Changes, Since: s.First}
+			s.Changes = nil
 			if s.Err != nil {
 				f.Err = s.Err.Error()
 			}

@@ -4,9 +4,8 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
-
-	"github.com/ovs-sg/ovs-sg/controller"
 )
 
 // While the directory is read for the first time, most of what is allocated is
@@ -14,27 +13,51 @@ import (
 // stays below a limit. Afterwards little is allocated, and memory counts.
 const (
 	startPercent = 400
-	startLimit   = 192 << 20 // bytes
+	startLimit   = 48 << 20 // bytes
+	startPerFile = 3 << 10  // bytes more for each file
 	laterPercent = 50
 )
 
-// saveTime has the garbage collector save time until the first policy is in
-// force, and memory from then on. Those who set GOGC or GOMEMLIMIT know
-// better.
-func saveTime(ctx context.Context, c *controller.Controller) error {
-	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
-		return nil
+// collector is how the garbage collector is set. Those who set GOGC or
+// GOMEMLIMIT know better.
+type collector struct {
+	mu     sync.Mutex
+	later  bool
+	before int64 // the limit
+}
+
+// saveTime is for the start.
+func (c *collector) saveTime() {
+	if c.later = os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != ""; !c.later {
+		debug.SetGCPercent(startPercent)
+		c.before = debug.SetMemoryLimit(startLimit)
 	}
-	debug.SetGCPercent(startPercent)
-	before := debug.SetMemoryLimit(startLimit)
+}
+
+// many says that so many files are being read.
+func (c *collector) many(files int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.later {
+		debug.SetMemoryLimit(startLimit + int64(files)*startPerFile)
+	}
+}
+
+// saveMemory is for the time after the first policy is in force.
+func (c *collector) saveMemory(ctx context.Context, settled <-chan struct{}) error {
 	select {
-	case <-c.Settled():
+	case <-settled:
 	case <-ctx.Done():
 		return nil
 	}
-	debug.SetGCPercent(laterPercent)
-	debug.SetMemoryLimit(before)
-	debug.FreeOSMemory()
+	c.mu.Lock()
+	if !c.later {
+		c.later = true
+		debug.SetGCPercent(laterPercent)
+		debug.SetMemoryLimit(c.before)
+		debug.FreeOSMemory()
+	}
+	c.mu.Unlock()
 	// What was accepted is written meanwhile, which needs it once more.
 	select {
 	case <-time.After(2 * time.Second):

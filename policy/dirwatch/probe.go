@@ -112,6 +112,9 @@ type prober struct {
 	buf   []byte
 }
 
+// longAgo is when a file that was changed then is not being written.
+const longAgo = 10 * time.Second
+
 // probe looks at a file of which old was known.
 func (p *prober) probe(j job, old entry, known bool) result {
 	for range 3 {
@@ -181,20 +184,26 @@ func (p *prober) try(j job, old entry, known bool) (r result, ok bool) {
 	r.id = identify(&st)
 	r.shared = st.Nlink > 1 || st.Mnt_id != p.mount
 
-	switch setLease(fd) {
-	case nil:
-		defer unlease(fd)
+	changed := time.Unix(st.Ctime.Sec, int64(st.Ctime.Nsec))
+	if !known && now.Sub(changed) > longAgo {
+		// As good as a lease, and cheaper where there are many.
 		r.leased = true
-	case unix.EAGAIN:
-		r.leased, r.open = true, true
-		if j.hint != forced {
-			r.verdict = busy
-			return r, true
-		}
-	default: // nobody can say
-		if j.hint == written || j.hint == created && st.Size == 0 {
-			r.verdict = busy
-			return r, true
+	} else {
+		switch setLease(fd) {
+		case nil:
+			defer unlease(fd)
+			r.leased = true
+		case unix.EAGAIN:
+			r.leased, r.open = true, true
+			if j.hint != forced {
+				r.verdict = busy
+				return r, true
+			}
+		default: // nobody can say
+			if j.hint == written || j.hint == created && st.Size == 0 {
+				r.verdict = busy
+				return r, true
+			}
 		}
 	}
 	data, err := p.content(fd, st.Size)
@@ -205,7 +214,6 @@ func (p *prober) try(j job, old entry, known bool) (r result, ok bool) {
 	if !known || !old.readable() || old.sum != r.sum {
 		r.data = append(make([]byte, 0, len(data)), data...)
 	}
-	changed := time.Unix(st.Ctime.Sec, int64(st.Ctime.Nsec))
 	// What is mounted here may be written elsewhere, by another clock.
 	r.racy = now.Sub(changed) < racyWindow || r.id.mount != p.mount
 	return r, true
