@@ -59,9 +59,14 @@ type Files struct {
 
 // Store keeps the accepted versions of files across restarts.
 type Store interface {
-	// Files returns the copies that were kept, once.
+	// Files returns the copies that were kept, and Versions what they were
+	// decoded to, instead, if that was kept: each of them once.
 	Files() []policy.File
+	Versions() []*policy.Version
 	Save(changed []policy.File, removed []string) error
+	// SaveParsed keeps what is decoded, at the end. It does nothing if that is
+	// not what was saved.
+	SaveParsed([]*policy.Version) error
 }
 
 // Config is what a Controller works with. All but Store, Daemon,
@@ -183,12 +188,13 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.retry = time.NewTimer(time.Hour)
 	c.retry.Stop()
 	if c.cfg.Store != nil {
-		c.restore(c.cfg.Store.Files())
+		c.restore(c.cfg.Store.Files(), c.cfg.Store.Versions())
 		var saving sync.WaitGroup
 		saving.Go(c.keepSaving)
 		defer func() {
 			close(c.saves)
 			saving.Wait()
+			c.saveParsed()
 		}()
 	}
 	defer func() {
@@ -239,12 +245,19 @@ func (c *Controller) Run(ctx context.Context) error {
 }
 
 // restore takes over what was accepted before a restart.
-func (c *Controller) restore(files []policy.File) {
+func (c *Controller) restore(files []policy.File, versions []*policy.Version) {
 	for _, f := range files {
 		c.stored = append(c.stored, f.Name)
 	}
-	c.ledger.Restore(files)
-	if c.cfg.MaxRevoke > 0 && len(files) > 0 {
+	for _, v := range versions {
+		c.stored = append(c.stored, v.Name)
+	}
+	if len(versions) > 0 {
+		c.ledger.RestoreVersions(versions)
+	} else {
+		c.ledger.Restore(files)
+	}
+	if c.cfg.MaxRevoke > 0 && len(c.stored) > 0 {
 		// What comes is held against what was in force.
 		c.guarded = true
 		ch := c.book.Update(c.ledger.Restored(), nil)
@@ -275,15 +288,27 @@ func (c *Controller) keepSaving() {
 		var changed []policy.File
 		var removed []string
 		for _, v := range changes {
-			if v.After == nil {
+			switch {
+			case v.After == nil:
 				removed = append(removed, v.Name)
-			} else {
+			case !v.Restored: // that came from the store
 				changed = append(changed, policy.File{Name: v.Name, Data: v.Data})
 			}
 		}
 		if err := c.cfg.Store.Save(changed, removed); err != nil {
 			c.log.Error("save accepted files", zap.Error(err))
 		}
+	}
+}
+
+// saveParsed keeps what is in force in parsed form, for the next start. What is
+// held is not in the store, and is judged again.
+func (c *Controller) saveParsed() {
+	if c.files == nil || len(c.unsaved) > 0 {
+		return
+	}
+	if err := c.cfg.Store.SaveParsed(c.ledger.Versions()); err != nil {
+		c.log.Warn("save accepted files in parsed form", zap.Error(err))
 	}
 }
 
