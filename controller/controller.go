@@ -59,9 +59,14 @@ type Files struct {
 
 // Store keeps the accepted versions of files across restarts.
 type Store interface {
-	// Files returns the copies that were kept, once.
+	// Files returns the copies that were kept, and Versions what they were
+	// decoded to, instead, if that was kept: each of them once.
 	Files() []policy.File
+	Versions() []*policy.Version
 	Save(changed []policy.File, removed []string) error
+	// SaveParsed keeps what is decoded, at the end. It does nothing if that is
+	// not what was saved.
+	SaveParsed([]*policy.Version) error
 }
 
 // Config is what a Controller works with. All but Store, Daemon,
@@ -190,12 +195,13 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.retry = time.NewTimer(time.Hour)
 	c.retry.Stop()
 	if c.cfg.Store != nil {
-		c.restore(c.cfg.Store.Files())
+		c.restore(c.cfg.Store.Files(), c.cfg.Store.Versions())
 		var saving sync.WaitGroup
 		saving.Go(c.keepSaving)
 		defer func() {
 			close(c.saves)
 			saving.Wait()
+			c.saveParsed()
 		}()
 	}
 	defer func() {
@@ -250,55 +256,6 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 }
 
-// restore takes over what was accepted before a restart.
-func (c *Controller) restore(files []policy.File) {
-	for _, f := range files {
-		c.stored = append(c.stored, f.Name)
-	}
-	c.ledger.Restore(files)
-	if c.cfg.MaxRevoke > 0 && len(files) > 0 {
-		// What comes is held against what was in force.
-		c.guarded = true
-		ch := c.book.Update(c.ledger.Restored(), nil)
-		_, _, _ = c.compiler.Update(ch, flows.Host{}) // nothing is compiled yet
-	}
-}
-
-// save gives what was accepted to the one who keeps it, after it has been
-// enforced: a restart must not release what is held.
-func (c *Controller) save() {
-	if c.cfg.Store == nil || len(c.unsaved) == 0 || c.cfg.MaxRevoke > 0 && (len(c.accepted) > 0 || c.dirty) {
-		return
-	}
-	changes := c.unsaved
-	select {
-	case waiting := <-c.saves:
-		changes = policy.Merge(waiting, changes)
-	default:
-	}
-	c.unsaved = nil
-	c.saves <- changes
-}
-
-// keepSaving writes what save hands over, aside from the loop, which disks
-// must not hold up, until the channel is closed.
-func (c *Controller) keepSaving() {
-	for changes := range c.saves {
-		var changed []policy.File
-		var removed []string
-		for _, v := range changes {
-			if v.After == nil {
-				removed = append(removed, v.Name)
-			} else {
-				changed = append(changed, policy.File{Name: v.Name, Data: v.Data})
-			}
-		}
-		if err := c.cfg.Store.Save(changed, removed); err != nil {
-			c.log.Error("save accepted files", zap.Error(err))
-		}
-	}
-}
-
 func (c *Controller) drain(ctx context.Context) {
 	for range maxDrain {
 		select {
@@ -317,75 +274,6 @@ func (c *Controller) drain(ctx context.Context) {
 // maxDrain is how much news is waited for that comes while other news is taken
 // in: changes without end must not keep those before from being enforced.
 const maxDrain = 8
-
-// news is where files come from; nil while the first are being read.
-func (c *Controller) news() <-chan Files {
-	if c.reading {
-		return nil
-	}
-	return c.cfg.Files
-}
-
-// reading is what the ledger says of files.
-type reading struct {
-	files  Files
-	change policy.LedgerChange
-}
-
-// takeFiles files what has changed in the directory. The first time, that is
-// everything and takes a while, in which other things can be done.
-func (c *Controller) takeFiles(f Files) {
-	if c.files == nil {
-		c.reading = true
-		go func() { c.read <- reading{f, c.ledger.Update(f.Changes)} }()
-		return
-	}
-	var change policy.LedgerChange
-	if len(f.Changes) > 0 {
-		change = c.ledger.Update(f.Changes)
-	}
-	c.filed(reading{f, change})
-}
-
-// filed takes what the ledger says.
-func (c *Controller) filed(r reading) {
-	f, change, known := r.files, r.change, c.files != nil
-	if f.Err != "" && (!known || f.Err != c.files.Err) {
-		c.log.Error("policy directory", zap.String("error", f.Err))
-	}
-	c.reading = false
-	c.noteFiles(change)
-	f.Changes = nil
-	c.files = &f
-	if !known {
-		c.unsaved = c.vanished(change.Versions)
-	}
-	if known && len(change.Versions) == 0 {
-		c.unchanged()
-		return
-	}
-	c.accepted = policy.Merge(c.accepted, change.Versions)
-	c.unsaved = policy.Merge(c.unsaved, change.Versions)
-	c.released = false
-	c.change.begin(f.Since)
-	c.dirty = true
-}
-
-// vanished are the files in the store of which nothing is in force after the
-// first look at the directory.
-func (c *Controller) vanished(first []policy.VersionChange) (gone []policy.VersionChange) {
-	there := map[string]bool{}
-	for _, v := range first {
-		there[v.Name] = true
-	}
-	for _, name := range c.stored {
-		if !there[name] && !c.ledger.InForce(name) {
-			gone = append(gone, policy.VersionChange{Name: name, Before: &policy.Version{Name: name}})
-		}
-	}
-	c.stored = nil
-	return gone
-}
 
 func (c *Controller) takePorts(ctx context.Context, p ovsdb.Snapshot) {
 	before := c.ports

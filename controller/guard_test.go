@@ -6,29 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/ovs-sg/ovs-sg/policy"
 )
-
-// memoryStore is a Store in memory.
-type memoryStore struct{ files map[string][]byte }
-
-func (s *memoryStore) Files() (out []policy.File) {
-	for name, data := range s.files {
-		out = append(out, policy.File{Name: name, Data: data})
-	}
-	return out
-}
-
-func (s *memoryStore) Save(changed []policy.File, removed []string) error {
-	for _, f := range changed {
-		s.files[f.Name] = f.Data
-	}
-	for _, name := range removed {
-		delete(s.files, name)
-	}
-	return nil
-}
 
 func (r *rig) status() Status {
 	r.t.Helper()
@@ -40,7 +18,7 @@ func (r *rig) status() Status {
 }
 
 func TestGuard(t *testing.T) {
-	store := &memoryStore{files: map[string][]byte{}}
+	store := newMemoryStore()
 	r := newRigWith(t, newFakeSwitch(), func(c *Config) { c.MaxRevoke, c.Store = 0.5, store })
 	full := state{twoVMs(nil, ssh, fromB, egress), twoPorts}
 	r.set(full) // the first policy is never held

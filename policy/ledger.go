@@ -15,10 +15,10 @@ type Ledger struct {
 	odd     map[string]*filing  // all others
 	uses    uses                // of the versions in play: newest and in force
 	names   names
-	stored  map[string]File // restored and not looked at yet
-	started bool            // Update has been called
-	told    bool            // what was restored is known to the caller
-	again   map[string]bool // files to judge again in the next Update
+	stored  map[string]restored // not looked at yet
+	started bool                // Update has been called
+	told    bool                // what was restored is known to the caller
+	again   map[string]bool     // files to judge again in the next Update
 }
 
 // filing is what is known of a file.
@@ -39,13 +39,28 @@ type LedgerChange struct {
 	Status []FileStatus
 }
 
+// restored is a version of an earlier run: decoded or not.
+type restored struct {
+	version *Version
+	data    []byte
+}
+
 // Restore gives the accepted copies of an earlier run: they are in force before
 // the first Update. It must be called before that, if at all. A copy is decoded
 // when it is needed; one that does not decode any more is left out.
 func (l *Ledger) Restore(files []File) {
-	l.stored = make(map[string]File, len(files))
+	l.stored = make(map[string]restored, len(files))
 	for _, f := range files {
-		l.stored[f.Name] = f
+		l.stored[f.Name] = restored{data: f.Data}
+	}
+}
+
+// RestoreVersions is Restore for those who have kept what was decoded. The
+// versions belong to the ledger then.
+func (l *Ledger) RestoreVersions(versions []*Version) {
+	l.stored = make(map[string]restored, len(versions))
+	for _, v := range versions {
+		l.stored[v.Name] = restored{version: v}
 	}
 }
 
@@ -57,27 +72,28 @@ func (l *Ledger) Restored() []VersionChange {
 		return nil
 	}
 	l.told = true
-	files := make([]File, 0, len(l.stored))
-	for _, f := range l.stored {
-		files = append(files, f)
-	}
-	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
-	l.stored = nil
 	l.make()
-	jobs := make([]job, len(files))
-	for i, f := range files {
-		jobs[i] = job{f: f, r: readingOf(f)}
+	var jobs []job
+	changes := make([]VersionChange, 0, len(l.stored))
+	for name, s := range l.stored {
+		if s.version != nil {
+			changes = append(changes, VersionChange{Name: name, After: s.version, Restored: true})
+		} else {
+			f := File{Name: name, Data: s.data}
+			jobs = append(jobs, job{f: f, r: readingOf(f)})
+		}
 	}
 	l.names.decode(jobs)
-	var changes []VersionChange
 	for i := range jobs {
-		v := jobs[i].v
-		if v == nil {
-			continue
+		if v := jobs[i].v; v != nil {
+			changes = append(changes, VersionChange{Name: v.Name, After: v, Data: jobs[i].f.Data})
 		}
-		l.odd[v.Name] = &filing{reading: reading{name: v.Name, unknown: true}, inForce: v}
-		l.uses.add(v)
-		changes = append(changes, VersionChange{Name: v.Name, After: v, Data: jobs[i].f.Data})
+	}
+	l.stored = nil
+	slices.SortFunc(changes, func(a, b VersionChange) int { return cmp.Compare(a.Name, b.Name) })
+	for _, c := range changes {
+		l.odd[c.Name] = &filing{reading: reading{name: c.Name, unknown: true}, inForce: c.After}
+		l.uses.add(c.After)
 	}
 	return changes
 }

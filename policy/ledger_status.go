@@ -26,3 +26,18 @@ func (l *Ledger) InForce(name string) bool {
 	f, ok := l.filing(name)
 	return ok && f.inForce != nil
 }
+
+// Versions returns what is in force, sorted by name.
+func (l *Ledger) Versions() []*Version {
+	all := make([]*Version, 0, l.Len())
+	for _, v := range l.plain {
+		all = append(all, v)
+	}
+	for _, f := range l.odd {
+		if f.inForce != nil {
+			all = append(all, f.inForce)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Version) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}

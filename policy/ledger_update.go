@@ -33,7 +33,11 @@ func (u *updating) read(changes []FileChange) {
 		}
 		f := &filing{reading: r, inForce: old.inForce, status: old.status}
 		u.put(r.name, f)
-		if stored, ok := l.stored[r.name]; ok {
+		if stored, ok := l.stored[r.name]; ok && stored.version != nil {
+			f.inForce = stored.version
+			l.uses.add(f.inForce)
+		} else if ok {
+			stored := File{Name: r.name, Data: stored.data}
 			sr := readingOf(stored)
 			if !r.unknown && sr.sum == r.sum {
 				jobs = append(jobs, job{f: c.File, r: r, newest: f, stored: f})
@@ -43,8 +47,8 @@ func (u *updating) read(changes []FileChange) {
 		}
 		switch {
 		case r.unknown:
-		case old.inForce != nil && old.inForce.Sum == r.sum:
-			f.newest, f.data = old.inForce, c.File.Data
+		case f.inForce != nil && f.inForce.Sum == r.sum:
+			f.newest, f.data = f.inForce, c.File.Data
 		default:
 			jobs = append(jobs, job{f: c.File, r: r, newest: f})
 		}
@@ -200,7 +204,8 @@ func (u *updating) settle(f filing) {
 		case f.inForce == f.newest:
 			c.Data = f.data
 		default: // what was restored stays, and the caller does not know it
-			c.Data = u.l.stored[f.name].Data
+			s := u.l.stored[f.name]
+			c.Data, c.Restored = s.data, s.version != nil
 		}
 		u.out.Versions = append(u.out.Versions, c)
 	}

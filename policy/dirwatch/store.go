@@ -34,10 +34,23 @@ type Store struct {
 	sums     map[string]sum // by name of the policy file
 	files    []policy.File  // until somebody takes them
 	unsynced bool           // the directory could not be brought to disk
+
+	parsed   parsedState
+	versions []*policy.Version // instead of files, until somebody takes them
 }
 
+// parsedState is what is known of the file in parsed form.
+type parsedState uint8
+
+const (
+	absent   parsedState = iota // there is none
+	doubtful                    // it is of another build, broken, or may be gone
+	trusted                     // it has the versions of the copies
+)
+
 // OpenStore opens the state directory, which is made if it is missing, and
-// reads what it holds.
+// reads what it holds: the parsed form if it is there and can be trusted, else
+// the copies.
 func OpenStore(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open state directory: %w", err)
@@ -51,17 +64,30 @@ func OpenStore(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open state directory: %w", err)
 	}
-	var jobs []job
+	var names []string
+	s := &Store{dir: dir}
 	for _, e := range list {
+		if e.Name() == parsedName && e.Type().IsRegular() {
+			s.parsed = doubtful
+			continue
+		}
 		if strings.HasPrefix(e.Name(), tempPrefix) {
 			_ = os.Remove(filepath.Join(dir, e.Name())) // of a write that was interrupted
 			continue
 		}
 		if name, ok := strings.CutSuffix(e.Name(), acceptedSuffix); ok && e.Type().IsRegular() && IsManifest(name) {
-			jobs = append(jobs, job{name: e.Name(), hint: forced, verify: true, regular: true})
+			names = append(names, name)
 		}
 	}
-	s := &Store{dir: dir, sums: make(map[string]sum, len(jobs))}
+	if s.parsed == doubtful && s.readParsed(names) {
+		s.parsed = trusted
+		return s, nil
+	}
+	jobs := make([]job, len(names))
+	for i, name := range names {
+		jobs[i] = job{name: name + acceptedSuffix, hint: forced, verify: true, regular: true}
+	}
+	s.sums = make(map[string]sum, len(names))
 	for _, r := range newScanner(dir).probe(int(d.Fd()), 0, jobs) {
 		if r.verdict != read {
 			return nil, fmt.Errorf("open state directory: %s: %s", r.name, cmp.Or(r.reason, "is gone"))
@@ -108,6 +134,10 @@ func (s *Store) Save(changed []policy.File, removed []string) error {
 		return errors.Join(errs...)
 	}
 	defer d.Close()
+	if err := s.dropParsed(); err != nil { // nothing may change while it is there
+		failed("remove parsed versions", err)
+		return errors.Join(errs...)
+	}
 
 	temp := func(i int) string { return filepath.Join(s.dir, tempPrefix+strconv.Itoa(i)) }
 	each := len(todo) <= fewFiles
