@@ -22,7 +22,7 @@ func (c *Controller) apply(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.conn, c.noFlood, c.installed, foreign = o.conn, o.noFlood, o.installed, o.foreign
+		c.conn, c.noFlood, c.installed, foreign = o.conn, nil, o.installed, o.foreign
 	}
 	// First of all NORMAL must not flood to a port that is not trusted.
 	if c.noFlood == nil || !maps.Equal(c.noFlood, c.host.noFlood) {

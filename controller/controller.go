@@ -205,9 +205,8 @@ func (c *Controller) Run(ctx context.Context) error {
 		}()
 	}
 	defer func() {
-		if early := c.takeEarly(); early.conn != nil {
-			early.conn.Close()
-		}
+		early := c.takeEarly()
+		early.close()
 		if c.conn != nil {
 			c.conn.Close()
 		}

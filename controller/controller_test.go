@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,6 +71,28 @@ func TestNothingBeforeBothInputs(t *testing.T) {
 	}
 	if want := map[uint32]bool{1: false, 2: true, 3: true}; !maps.Equal(r.sw.noFlood, want) {
 		t.Errorf("NO_FLOOD %v, want %v", r.sw.noFlood, want)
+	}
+}
+
+// As long as the policy cannot be read, the bridge is looked at at most.
+func TestNothingWithoutPolicy(t *testing.T) {
+	for _, mode := range []string{"secure", "standalone"} {
+		t.Run(mode, func(t *testing.T) {
+			var prepared atomic.Int32
+			sw := newFakeSwitch()
+			r := newRigWith(t, sw, func(c *Config) {
+				c.Prepare = func(context.Context) error { prepared.Add(1); return nil }
+			})
+			r.ports <- ovsdb.Snapshot{Seq: 1, Bridge: ovsdb.Bridge{Name: "br0", Exists: true, FailMode: mode}, Ports: twoPorts}
+			if s := r.status(); s.State != "starting" {
+				t.Errorf("status %q", s.State)
+			}
+			r.stop() // waits for what was begun
+			_, _, calls := r.noted()
+			if mode == "standalone" && len(calls) > 0 || len(calls) > 1 || len(calls) == 1 && calls[0] != "dump" || prepared.Load() > 0 {
+				t.Errorf("calls %v, prepared %d times", calls, prepared.Load())
+			}
+		})
 	}
 }
 
