@@ -58,11 +58,14 @@ func (c *collector) saveMemory(ctx context.Context, settled <-chan struct{}) err
 		debug.FreeOSMemory()
 	}
 	c.mu.Unlock()
-	// What was accepted is written meanwhile, which needs it once more.
-	select {
-	case <-time.After(2 * time.Second):
-		debug.FreeOSMemory()
-	case <-ctx.Done():
+	// What was accepted is written meanwhile, which needs it for longer.
+	for _, pause := range []time.Duration{2 * time.Second, 10 * time.Second, 30 * time.Second} {
+		select {
+		case <-time.After(pause):
+			debug.FreeOSMemory()
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	return nil
 }
