@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 )
 
 // uses says which versions define an object. The objects are known by a hash
@@ -126,11 +125,11 @@ func (n *names) decode(jobs []job) {
 	}
 	var wait sync.WaitGroup
 	chunks := slices.Collect(slices.Chunk(jobs, batchFiles))
-	var taken atomic.Int64
-	for range runtime.GOMAXPROCS(0) {
+	workers := runtime.GOMAXPROCS(0)
+	for w := range workers {
 		wait.Go(func() {
-			for i := taken.Add(1); i <= int64(len(chunks)); i = taken.Add(1) {
-				do(chunks[i-1])
+			for i := w; i < len(chunks); i += workers {
+				do(chunks[i])
 			}
 		})
 	}
