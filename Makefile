@@ -13,11 +13,13 @@ VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo devel)
 DATAPATH ?= netdev
 SOAK     ?= 10m
 BENCH    ?= .
+SIZES    ?= 100,1000,10000,100000
+CHURN    ?= 60s
 TIMEOUT  ?= 8m
 FUZZ     ?= 5s
 
-# Decoders of manifests, of OpenFlow and of OVSDB: package:test.
-FUZZERS = policy:FuzzDecode flows/openflow:FuzzDecodeFlowStats flows/openflow:FuzzDecodeError \
+# Decoders of manifests, of their parsed form, of OpenFlow and of OVSDB: package:test.
+FUZZERS = policy:FuzzDecode policy:FuzzReadVersion flows/openflow:FuzzDecodeFlowStats flows/openflow:FuzzDecodeError \
 	flows/openflow:FuzzDecodePorts flows/openflow:FuzzHello ovsdb:FuzzUpdate
 
 # Where git refuses to speak (root in somebody's clone) go must not ask it.
@@ -32,7 +34,7 @@ OVS  = ./ovsdb/... ./flows/... ./controller/...
 # Packages with tests that send packets; they need root.
 TRAFFIC = ./cmd/... ./testbed/...
 
-.PHONY: help demo build test test-fast test-ovs test-traffic fuzz bench soak exact mutate lint golden cover provision tools clean
+.PHONY: help demo build test test-fast test-ovs test-traffic fuzz bench bench-agent bench-go soak exact mutate lint golden cover provision tools clean
 
 help: ## List the targets.
 	@echo 'make demo    see it work, in ten seconds       make test    try everything'
@@ -66,8 +68,14 @@ test-ovs: provision ## Run the tests against a private Open vSwitch without pack
 test-traffic: provision ## Run the tests that send packets between namespaces. Needs root.
 	REQUIRE_OVS=1 $(GO) test -timeout $(TIMEOUT) $(TRAFFIC)
 
-bench: provision ## Run the benchmarks; BENCH=expression chooses.
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+bench: bench-agent bench-go ## Both of the following, in ten minutes.
+
+bench-agent: provision build ## Measure agent and data path beside the machine's limit; SIZES=100,1000 CHURN=60s ONLY=cold,change. Needs root.
+	@$(GO) build -o bin/bench ./testbed/bench
+	@bin/bench --sizes $(SIZES) --churn $(CHURN) $(if $(ONLY),--only $(ONLY),--doc docs/performance.md)
+
+bench-go: provision ## Run the Go benchmarks; BENCH=expression chooses.
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 200ms -benchmem ./policy ./flows/openflow ./ovsdb ./controller
 
 soak: provision ## Random policies, chaos and packets, in rounds of SOAK=10m, until one fails or you stop it.
 	@n=0; while :; do \

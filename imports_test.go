@@ -27,6 +27,7 @@ var arrows = map[string][]string{
 	"policy":          {},
 	"policy/dirwatch": {"policy"},
 	"testbed":         {"ovsdb/unixctl"},
+	"testbed/bench":   {"flows", "flows/openflow", "policy", "testbed"},
 	"testbed/demo":    {"flows", "policy", "testbed"},
 	"testbed/mutate":  {},
 }

@@ -8,10 +8,11 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// bigPolicy is the shape peers are measured with: one group that refers to
-// itself, with six rules, and so many members, a hundred of them local.
-func bigPolicy(members, local int) (*policy.Policy, []policy.VIF) {
-	group := policy.File{Name: "group.yaml", Data: []byte(`apiVersion: networking.evroclabs.net/v1alpha1
+// crowd is the shape peers are measured with: one group that refers to itself,
+// with six rules, and so many members, a hundred of them local.
+func crowd(members int) (changes []policy.FileChange, vifs []policy.VIF) {
+	add := func(f policy.File) { changes = append(changes, policy.FileChange{File: f}) }
+	add(policy.File{Name: "group.yaml", Data: []byte(`apiVersion: networking.evroclabs.net/v1alpha1
 kind: SecurityGroup
 metadata: {name: all}
 spec:
@@ -22,78 +23,53 @@ spec:
   - {direction: Ingress, protocol: TCP, port: 443, remote: {securityGroupRef: {name: all}}}
   - {direction: Ingress, protocol: UDP, port: 53, remote: {securityGroupRef: {name: all}}}
   - {direction: Ingress, protocol: ICMP, remote: {securityGroupRef: {name: all}}}
-`)}
-	objects := make([]policy.Objects, 0, members+1)
-	add := func(f policy.File) {
-		o, problems := policy.Decode(f)
-		if len(problems) > 0 {
-			panic(problems[0])
-		}
-		objects = append(objects, o)
-	}
-	add(group)
-	var vifs []policy.VIF
+`)})
 	for i := range members {
-		add(policy.File{Name: fmt.Sprintf("vm%d.yaml", i), Data: []byte(fmt.Sprintf(`apiVersion: compute.evroclabs.net/v1alpha1
+		add(crowdVM(i))
+		if i < 100 {
+			vifs = append(vifs, policy.VIF{Name: fmt.Sprintf("tap%d", i), OFPort: uint16(i + 1), IfaceID: fmt.Sprintf("vm%d", i)})
+		}
+	}
+	return changes, vifs
+}
+
+func crowdVM(i int) policy.File {
+	return policy.File{Name: fmt.Sprintf("vm%d.yaml", i), Data: []byte(fmt.Sprintf(`apiVersion: compute.evroclabs.net/v1alpha1
 kind: VirtualMachine
 metadata: {name: vm%d}
 spec:
   networking:
     interfaces: [{macAddress: "02:00:00:%02x:%02x:%02x", ipAddresses: [10.%d.%d.%d]}]
     securityGroups: {securityGroupMemberships: [{name: all}]}
-`, i, i>>16, i>>8&0xff, i&0xff, i>>16, i>>8&0xff, i&0xff))})
-		if i < local {
-			vifs = append(vifs, policy.VIF{Name: fmt.Sprintf("tap%d", i), OFPort: uint16(i + 1), IfaceID: fmt.Sprintf("vm%d", i)})
-		}
-	}
-	p, problems := policy.New(objects, policy.Options{})
-	if len(problems) > 0 {
-		panic(problems[0])
-	}
-	return p, vifs
+`, i, i>>16, i>>8&0xff, i&0xff, i>>16, i>>8&0xff, i&0xff))}
 }
 
-func BenchmarkCompile(b *testing.B) {
-	for _, n := range []int{1000, 10_000, 100_000} {
-		p, vifs := bigPolicy(n, 100)
-		m := p.Resolve(vifs)
-		in := flows.Input{Model: m, Infra: []flows.InfraPort{{OFPort: 200}}}
-		set, err := flows.Compile(in)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Run(fmt.Sprintf("resolve/members=%d", n), func(b *testing.B) {
-			b.ReportAllocs()
-			for range b.N {
-				p.Resolve(vifs)
+// BenchmarkChange is all that is done for one file that comes or goes, from its
+// content to the changes of flows.
+func BenchmarkChange(b *testing.B) {
+	for _, members := range []int{100, 1000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
+			var ledger policy.Ledger
+			book, compiler := policy.NewBook(policy.Options{}), flows.NewCompiler()
+			files, vifs := crowd(members)
+			if _, _, err := compiler.Update(book.Update(ledger.Update(files).Versions, vifs), flows.Host{}); err != nil {
+				b.Fatal(err)
 			}
-		})
-		b.Run(fmt.Sprintf("compile/members=%d", n), func(b *testing.B) {
+			if _, err := compiler.Flows(); err != nil {
+				b.Fatal(err)
+			}
+			one := crowdVM(200_000)
 			b.ReportAllocs()
-			for range b.N {
-				if _, err := flows.Compile(in); err != nil {
-					b.Fatal(err)
+			b.ResetTimer()
+			for i := range b.N {
+				change := policy.FileChange{File: one}
+				if i%2 == 1 {
+					change = policy.FileChange{File: policy.File{Name: one.Name}, Gone: true}
 				}
-			}
-			b.ReportMetric(float64(set.Len()), "flows")
-		})
-		b.Run(fmt.Sprintf("diff/members=%d", n), func(b *testing.B) {
-			other := set.Clone()
-			b.ReportAllocs()
-			for range b.N {
-				flows.Diff(set, other)
-			}
-		})
-		b.Run(fmt.Sprintf("grants/members=%d", n), func(b *testing.B) {
-			b.ReportAllocs()
-			for range b.N {
-				flows.NewGrants(m)
-			}
-		})
-		b.Run(fmt.Sprintf("owners/members=%d", n), func(b *testing.B) {
-			b.ReportAllocs()
-			for range b.N {
-				flows.Owners(set)
+				delta, ok, err := compiler.Update(book.Update(ledger.Update([]policy.FileChange{change}).Versions, vifs), flows.Host{})
+				if err != nil || !ok || delta.Empty() {
+					b.Fatal(delta, ok, err)
+				}
 			}
 		})
 	}

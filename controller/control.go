@@ -11,7 +11,8 @@ import (
 
 // Serve answers on the control socket until ctx ends: HTTP with JSON bodies.
 //
-//	GET /status   200 and a Status
+//	GET /status   200 and a Status; with ?files=refused without the accepted
+//	              files if they are many
 //	POST /wait    204 when all that happened before the request is in force,
 //	              503 and the reason when that cannot be said; ends with the
 //	              request
@@ -20,7 +21,7 @@ import (
 func (c *Controller) Serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		s, err := c.Status(r.Context())
+		s, err := c.Status(r.Context(), r.URL.Query().Get("files") != "refused")
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return

@@ -46,20 +46,27 @@ type Daemon interface {
 	Settle(ctx context.Context, purge bool) error
 }
 
-// Files is the whole policy directory at some moment.
+// Files says what has changed in the policy directory; the first time, that is
+// every file.
 type Files struct {
-	Seq   uint64
-	Files []policy.File
-	// Since is when the first event came in that led to this snapshot.
+	Seq     uint64
+	Changes []policy.FileChange
+	// Since is when the first event came in that led to this.
 	Since time.Time
-	// Err says that the directory cannot be read; Files are the last known.
+	// Err says that the directory cannot be read.
 	Err string
 }
 
 // Store keeps the accepted versions of files across restarts.
 type Store interface {
-	Versions() []policy.Version
-	Save([]policy.Version) error
+	// Files returns the copies that were kept, and Versions what they were
+	// decoded to, instead, if that was kept: each of them once.
+	Files() []policy.File
+	Versions() []*policy.Version
+	Save(changed []policy.File, removed []string) error
+	// SaveParsed keeps what is decoded, at the end. It does nothing if that is
+	// not what was saved.
+	SaveParsed([]*policy.Version) error
 }
 
 // Config is what a Controller works with. All but Store, Daemon,
@@ -93,10 +100,12 @@ type Controller struct {
 	cfg Config
 	log *zap.Logger
 
-	requests chan request
-	releases chan chan error
-	saves    chan []policy.Version
-	statuses chan chan Status
+	requests  chan request
+	releases  chan chan error
+	read      chan reading
+	saves     chan []policy.VersionChange
+	statuses  chan ask
+	enforcing chan struct{} // closed when the first policy is in force
 
 	// For those who ask while the loop is busy: since when it has been, in
 	// Unix nanoseconds, 0 if it is not, and what it said last.
@@ -104,15 +113,15 @@ type Controller struct {
 	lastStatus atomic.Pointer[Status]
 
 	// What follows belongs to the goroutine of Run.
-	files    *Files
-	decoded  policy.DecodeCache
-	versions []policy.Version
-	fileInfo []policy.FileStatus
-	refused  map[policy.Problem]bool
-	unsaved  bool           // versions are newer than the store
-	policy   *policy.Policy // the newest
-	enforced *policy.Policy // the one in force, before a restart if it comes to that
-	released *policy.Policy // one that was confirmed
+	files    *Files                 // without the changes
+	ledger   policy.Ledger          // not to be used while reading
+	reading  bool                   // the first files are being read
+	stored   []string               // names of what was in the store
+	accepted []policy.VersionChange // not yet in book
+	unsaved  []policy.VersionChange // not yet in the store
+	book     *policy.Book
+	guarded  bool // what book has is to be guarded against mass revocation
+	released bool // what is accepted was confirmed
 	held     *Held
 	ports    *ovsdb.Snapshot
 	host     host
@@ -121,10 +130,12 @@ type Controller struct {
 	noFlood   map[uint32]bool // as set over conn; nil: unknown
 	infra     map[uint32]bool // the ports that NORMAL may have learned from; nil: unknown
 	installed *flows.Set      // nil: unknown
-	prepared  bool            // the bridge was set up once
-	settled   bool            // the datapath has followed the last change
-	model     *policy.Model
-	memory    memory
+	early     chan opened     // the first connection, while it is being opened
+	compiler  *flows.Compiler
+	adopted   bool // the compiler knows what was installed before a restart
+	prepared  bool // the bridge was set up once
+	settled   bool // the datapath has followed the last change
+	flushes   flushes
 
 	dirty    bool // something may have to be done
 	retry    *time.Timer
@@ -136,6 +147,7 @@ type Controller struct {
 	applied  int
 	change   Change
 	lastWhat []string
+	first    sync.Once // to close enforcing
 }
 
 // progress says which snapshots are in force.
@@ -158,11 +170,15 @@ func New(cfg Config) *Controller {
 	}
 	return &Controller{
 		cfg: cfg, log: cfg.Logger,
-		requests: make(chan request),
-		releases: make(chan chan error),
-		saves:    make(chan []policy.Version, 1),
-		statuses: make(chan chan Status),
-		memory:   memory{epochs: map[uint16]uint32{}},
+		requests:  make(chan request),
+		releases:  make(chan chan error),
+		read:      make(chan reading, 1),
+		saves:     make(chan []policy.VersionChange, 1),
+		statuses:  make(chan ask),
+		enforcing: make(chan struct{}),
+		book:      policy.NewBook(cfg.Policy),
+		compiler:  flows.NewCompiler(),
+		flushes:   flushes{},
 	}
 }
 
@@ -179,18 +195,18 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.retry = time.NewTimer(time.Hour)
 	c.retry.Stop()
 	if c.cfg.Store != nil {
-		c.versions = c.cfg.Store.Versions()
-		if len(c.versions) > 0 {
-			c.enforced = c.newPolicy()
-		}
+		c.restore(c.cfg.Store.Files(), c.cfg.Store.Versions())
 		var saving sync.WaitGroup
 		saving.Go(c.keepSaving)
 		defer func() {
 			close(c.saves)
 			saving.Wait()
+			c.saveParsed()
 		}()
 	}
 	defer func() {
+		early := c.takeEarly()
+		early.close()
 		if c.conn != nil {
 			c.conn.Close()
 		}
@@ -206,10 +222,12 @@ func (c *Controller) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case f := <-c.cfg.Files:
+		case f := <-c.news():
 			c.takeFiles(f)
+		case r := <-c.read:
+			c.filed(r)
 		case p := <-c.cfg.Ports:
-			c.takePorts(p)
+			c.takePorts(ctx, p)
 		case <-dead:
 			c.drop(errors.New("the OpenFlow connection ended"))
 		case <-portStatus:
@@ -224,12 +242,12 @@ func (c *Controller) Run(ctx context.Context) error {
 		case answer := <-c.releases:
 			answer <- c.release()
 		case s := <-c.statuses:
-			now := c.status()
+			now := c.status(s.all)
 			c.lastStatus.Store(&now)
-			s <- now
+			s.answer <- now
 		}
 		// Take all that is there before working on it.
-		c.drain()
+		c.drain(ctx)
 		if c.dirty {
 			c.round(ctx)
 		}
@@ -237,73 +255,26 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 }
 
-// save gives what was accepted to the one who keeps it, after it has been
-// enforced: a restart must not release what is held. The newest wins.
-func (c *Controller) save() {
-	if c.cfg.Store == nil || !c.unsaved || c.cfg.MaxRevoke > 0 && c.enforced != c.policy {
-		return
-	}
-	c.unsaved = false
-	select {
-	case <-c.saves:
-	default:
-	}
-	c.saves <- c.versions
-}
-
-// keepSaving writes what save hands over, aside from the loop, which disks
-// must not hold up, until the channel is closed.
-func (c *Controller) keepSaving() {
-	for versions := range c.saves {
-		if err := c.cfg.Store.Save(versions); err != nil {
-			c.log.Error("save accepted files", zap.Error(err))
-		}
-	}
-}
-
-func (c *Controller) drain() {
-	for {
+func (c *Controller) drain(ctx context.Context) {
+	for range maxDrain {
 		select {
-		case f := <-c.cfg.Files:
+		case f := <-c.news():
 			c.takeFiles(f)
+		case r := <-c.read:
+			c.filed(r)
 		case p := <-c.cfg.Ports:
-			c.takePorts(p)
+			c.takePorts(ctx, p)
 		default:
 			return
 		}
 	}
 }
 
-func (c *Controller) takeFiles(f Files) {
-	if f.Err != "" && (c.files == nil || f.Err != c.files.Err) {
-		c.log.Error("policy directory", zap.String("error", f.Err))
-	}
-	before, known := c.versions, c.files != nil
-	c.versions, c.fileInfo = c.decoded.Accept(c.versions, f.Files)
-	changed := c.noteFiles(before)
-	c.files = &f
-	if known && !changed {
-		c.unchanged()
-		return
-	}
-	c.unsaved = true
-	c.policy = c.newPolicy()
-	c.change.begin(f.Since)
-	c.dirty = true
-}
+// maxDrain is how much news is waited for that comes while other news is taken
+// in: changes without end must not keep those before from being enforced.
+const maxDrain = 8
 
-// newPolicy joins the accepted files.
-func (c *Controller) newPolicy() *policy.Policy {
-	objects := make([]policy.Objects, len(c.versions))
-	for i, v := range c.versions {
-		objects[i] = v.Objects
-	}
-	// Accept lets no object in twice, so New finds no errors.
-	p, _ := policy.New(objects, c.cfg.Policy)
-	return p
-}
-
-func (c *Controller) takePorts(p ovsdb.Snapshot) {
+func (c *Controller) takePorts(ctx context.Context, p ovsdb.Snapshot) {
 	before := c.ports
 	c.ports = &p
 	if before != nil && sameBridge(*before, p) {
@@ -315,6 +286,7 @@ func (c *Controller) takePorts(p ovsdb.Snapshot) {
 	if before != nil {
 		c.notePorts(was)
 	}
+	c.openEarly(ctx)
 	c.change.begin(time.Now())
 	c.dirty = true
 }
@@ -369,6 +341,7 @@ func (c *Controller) round(ctx context.Context) {
 	c.dirty = false
 	if err == nil {
 		c.backoff, c.lastErr = 0, ""
+		c.first.Do(func() { close(c.enforcing) })
 		c.done = progress{c.files.Seq, c.ports.Seq}
 		c.answer()
 		return
@@ -416,6 +389,9 @@ func (c *Controller) answer() {
 	}
 	c.waiters = rest
 }
+
+// Settled is closed when the first policy is in force.
+func (c *Controller) Settled() <-chan struct{} { return c.enforcing }
 
 // Release confirms the change of policy that is held.
 func (c *Controller) Release(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,7 +58,7 @@ func twoVMs(members []string, a ...string) string {
 func TestNothingBeforeBothInputs(t *testing.T) {
 	r := newRig(t, newFakeSwitch())
 	r.sendFiles(twoVMs(nil, ssh))
-	if s, err := r.c.Status(context.Background()); err != nil || s.State != "starting" || !strings.Contains(s.Reason, "OVSDB") {
+	if s, err := r.c.Status(context.Background(), true); err != nil || s.State != "starting" || !strings.Contains(s.Reason, "OVSDB") {
 		t.Errorf("status %q %q, %v", s.State, s.Reason, err)
 	}
 	if _, _, calls := r.noted(); len(calls) > 0 {
@@ -70,6 +71,28 @@ func TestNothingBeforeBothInputs(t *testing.T) {
 	}
 	if want := map[uint32]bool{1: false, 2: true, 3: true}; !maps.Equal(r.sw.noFlood, want) {
 		t.Errorf("NO_FLOOD %v, want %v", r.sw.noFlood, want)
+	}
+}
+
+// As long as the policy cannot be read, the bridge is looked at at most.
+func TestNothingWithoutPolicy(t *testing.T) {
+	for _, mode := range []string{"secure", "standalone"} {
+		t.Run(mode, func(t *testing.T) {
+			var prepared atomic.Int32
+			sw := newFakeSwitch()
+			r := newRigWith(t, sw, func(c *Config) {
+				c.Prepare = func(context.Context) error { prepared.Add(1); return nil }
+			})
+			r.ports <- ovsdb.Snapshot{Seq: 1, Bridge: ovsdb.Bridge{Name: "br0", Exists: true, FailMode: mode}, Ports: twoPorts}
+			if s := r.status(); s.State != "starting" {
+				t.Errorf("status %q", s.State)
+			}
+			r.stop() // waits for what was begun
+			_, _, calls := r.noted()
+			if mode == "standalone" && len(calls) > 0 || len(calls) > 1 || len(calls) == 1 && calls[0] != "dump" || prepared.Load() > 0 {
+				t.Errorf("calls %v, prepared %d times", calls, prepared.Load())
+			}
+		})
 	}
 }
 
@@ -93,8 +116,7 @@ func TestEpochs(t *testing.T) {
 		{"rules in another order", state{twoVMs(nil, ssh, fromB), append(slices.Clone(twoPorts), vmPort("tap4", 4, "three"))}, nil},
 	}
 	r := newRig(t, newFakeSwitch())
-	last := map[uint16]uint32{}
-	high := uint32(0)
+	last := map[uint16]PortEpochs{}
 	for _, s := range steps {
 		r.set(s.state)
 		now := r.epochs()
@@ -102,13 +124,10 @@ func TestEpochs(t *testing.T) {
 		for port, e := range now {
 			if e != last[port] {
 				raised = append(raised, port)
-				if e <= high {
-					t.Errorf("%s: epoch %d of port %d is not above %d", s.name, e, port, high)
+				if e.Egress < last[port].Egress || e.Ingress < last[port].Ingress {
+					t.Errorf("%s: epochs %v of port %d are not above %v", s.name, e, port, last[port])
 				}
 			}
-		}
-		for _, e := range now {
-			high = max(high, e)
 		}
 		slices.Sort(raised)
 		if !slices.Equal(raised, s.raised) {
@@ -186,36 +205,44 @@ func TestUnknownOutcome(t *testing.T) {
 			r.sw.fail = nil
 			r.sw.mu.Unlock()
 			r.set(narrow)
-			if after := r.epochs(); after[2] <= before[2] {
-				t.Errorf("epoch %d after a wider policy that may have been in force, %d before", after[2], before[2])
+			if after := r.epochs(); after[2].Ingress <= before[2].Ingress {
+				t.Errorf("epochs %v after a wider policy that may have been in force, %v before", after[2], before[2])
 			}
 		})
 	}
 }
 
-// A switch that refuses for long is asked again and again, at no growing cost.
+// A switch that refuses for long is asked again and again, for the same flows.
 func TestRefusalsDoNotPileUp(t *testing.T) {
 	r := newRig(t, newFakeSwitch())
 	r.set(state{twoVMs(nil, ssh), twoPorts})
-	tried := make(chan struct{})
+	before, tried := r.epochs(), make(chan string)
 	r.sw.mu.Lock()
-	r.sw.fail = func(flows.Delta) (error, bool) {
-		tried <- struct{}{}
+	r.sw.fail = func(d flows.Delta) (error, bool) {
+		tried <- d.String()
 		return errors.New("no"), false
 	}
 	r.sw.mu.Unlock()
 	r.sendFiles(twoVMs(nil, ssh, fromB))
+	first := <-tried
 	for range 5 {
-		<-tried
-	}
-	go func() {
-		for range tried { // whatever is still under way
+		if again := <-tried; again != first {
+			t.Errorf("tried again with\n%s instead of\n%s", again, first)
 		}
-	}()
-	r.stop()
-	close(tried)
-	if n := len(r.c.memory.grants); n != 2 {
-		t.Errorf("%d grants remembered, want what was in force and what was tried", n)
+	}
+	r.sw.mu.Lock()
+	r.sw.fail = nil
+	r.sw.mu.Unlock()
+	for more := true; more; {
+		select {
+		case <-tried: // what was still under way
+		default:
+			more = false
+		}
+	}
+	r.set(state{twoVMs(nil, ssh, fromB), twoPorts})
+	if after := r.epochs(); !maps.Equal(before, after) {
+		t.Errorf("epochs %v, %v before", after, before)
 	}
 }
 
@@ -294,12 +321,12 @@ func TestAnyPathSameFlows(t *testing.T) {
 				t.Fatal(problems)
 			}
 			p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
-			want, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Epochs: r.epochs()})
+			want, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: r.c.compiler.Input().Classes, Mark: r.c.compiler.Input().Mark})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got := r.installed(); got != want.String() {
-				t.Fatalf("state %d differs from a fresh compile", i)
+				t.Fatalf("state %d differs from a fresh compile:\n%s", i, flows.Diff(want, r.sw.flows))
 			}
 		}
 	}
@@ -321,7 +348,13 @@ func TestForeignFlows(t *testing.T) {
 	r.seq++
 	r.sendFiles(twoVMs(nil, ssh))
 	r.sendPorts(twoPorts)
-	s, err := r.c.Status(context.Background())
+	var s Status
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := testbed.Poll(ctx, time.Millisecond, func() (bool, error) {
+		s = r.status()
+		return s.State != "starting", nil
+	})
 	if err != nil || s.State != "out of date" || !strings.Contains(s.Reason, "priority=300,in_port=2 actions=NORMAL") {
 		t.Errorf("status %q: %q, %v", s.State, s.Reason, err)
 	}
@@ -379,13 +412,13 @@ func TestPortStatus(t *testing.T) {
 func TestUnchangedSnapshots(t *testing.T) {
 	r := newRig(t, newFakeSwitch())
 	r.set(state{twoVMs(nil, ssh), twoPorts})
-	before, err := r.c.Status(context.Background())
+	before, err := r.c.Status(context.Background(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.forget()
 	r.set(state{twoVMs(nil, ssh), twoPorts})
-	after, err := r.c.Status(context.Background())
+	after, err := r.c.Status(context.Background(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +436,7 @@ func TestRefusedFileIsKept(t *testing.T) {
 	if r.installed() != before {
 		t.Error("a refused file changed the flows")
 	}
-	s, err := r.c.Status(context.Background())
+	s, err := r.c.Status(context.Background(), true)
 	if err != nil || len(s.Files) != 1 || s.Files[0].State != "kept" || len(s.Files[0].Errors) != 1 {
 		t.Errorf("status %+v, %v", s.Files, err)
 	}
@@ -418,7 +451,7 @@ func TestEpochsWrap(t *testing.T) {
 	r.start()
 	r.forget()
 	r.set(state{twoVMs(nil, ssh), twoPorts})
-	if e := r.epochs(); e[2] == 0 || e[2] > 2 || e[3] > 2 {
+	if e := r.epochs(); e[2].Egress == 0 || max(e[2].Egress, e[2].Ingress, e[3].Egress, e[3].Ingress) > 2 {
 		t.Errorf("epochs after the highest: %v", e)
 	}
 	if _, flushed, _ := r.noted(); !slices.Contains(flushed, "2") || !slices.Contains(flushed, "3") || !slices.Contains(flushed, "32768") {
@@ -432,7 +465,7 @@ func withEpoch(t *testing.T, old *flows.Set, epoch uint32) *flows.Set {
 	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: twoPorts})
 	objects, _ := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(twoVMs(nil, ssh, egress))})
 	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
-	out, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Epochs: map[uint16]uint32{2: epoch, 3: epoch}})
+	out, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: map[uint16]flows.Class{2: {Epochs: flows.Epochs{epoch, epoch}}, 3: {Epochs: flows.Epochs{epoch, epoch}}}})
 	if err != nil || out.Len() != old.Len() {
 		t.Fatalf("%v, %d flows, %d before", err, out.Len(), old.Len())
 	}

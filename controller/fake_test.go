@@ -182,7 +182,7 @@ func vmPort(name string, ofport int, id string) ovsdb.Port {
 var uplinkPort = ovsdb.Port{Name: "eth0", PortName: "eth0", OFPort: 1, Kind: ovsdb.Infrastructure}
 
 func (r *rig) sendFiles(policyText string) {
-	r.files <- Files{Seq: r.seq, Files: []policy.File{{Name: "policy.yaml", Data: []byte(policyText)}}, Since: time.Now()}
+	r.files <- Files{Seq: r.seq, Changes: []policy.FileChange{{File: policy.File{Name: "policy.yaml", Data: []byte(policyText)}}}, Since: time.Now()}
 }
 
 func (r *rig) sendPorts(ports []ovsdb.Port) {
@@ -215,13 +215,14 @@ func (r *rig) installed() string {
 	return r.sw.flows.String()
 }
 
-// epochs returns the installed epochs by ofport.
-func (r *rig) epochs() map[uint16]uint32 {
-	r.sw.mu.Lock()
-	defer r.sw.mu.Unlock()
-	out := map[uint16]uint32{}
-	for port, e := range flows.InstalledEpochs(r.sw.flows) {
-		out[port] = e.Epoch
+// epochs returns the epochs of the VM ports by ofport.
+func (r *rig) epochs() map[uint16]PortEpochs {
+	r.t.Helper()
+	out := map[uint16]PortEpochs{}
+	for _, p := range r.status().Ports {
+		if p.Epochs != nil {
+			out[uint16(p.OFPort)] = *p.Epochs
+		}
 	}
 	return out
 }

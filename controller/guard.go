@@ -23,16 +23,32 @@ type Held struct {
 // errHeld is the answer to those who wait for a change that is held.
 var errHeld = errors.New("the change of policy is held: it waits for ovs-sg release")
 
-// guard decides which policy is to be enforced: the newest, unless it takes
-// away more than the operator wants to see go unasked. Such a one is held, and
-// what was in force stays.
-func (c *Controller) guard() *policy.Policy {
-	if c.enforced == nil || c.policy == c.enforced || c.cfg.MaxRevoke <= 0 || c.released == c.policy {
-		c.hold(nil)
-		return c.policy
+// advance brings the book up to date with what was accepted, unless that takes
+// away more than the operator wants to see go unasked. Such a change is held,
+// and what was in force stays.
+func (c *Controller) advance() policy.ModelChange {
+	accepted, vifs := c.accepted, c.host.vifs
+	var change policy.ModelChange
+	if c.guarded && c.cfg.MaxRevoke > 0 && !c.released && len(accepted) > 0 {
+		change = c.book.Update(nil, vifs)
+		before := flows.NewGrants(c.book.Local())
+		next := c.book.Update(accepted, vifs)
+		if held := c.weigh(flows.NewGrants(c.book.Local()).Revokes(before)); held != nil {
+			c.hold(held)
+			c.book.Update(policy.Invert(accepted), vifs)
+			return change
+		}
+		change = change.Then(next)
+	} else {
+		change = c.book.Update(accepted, vifs)
 	}
-	before := flows.NewGrants(c.enforced.Resolve(c.host.vifs))
-	r := flows.NewGrants(c.policy.Resolve(c.host.vifs)).Revokes(before)
+	c.hold(nil)
+	c.accepted, c.guarded, c.released = nil, true, false
+	return change
+}
+
+// weigh says why a change is to be held, or nil.
+func (c *Controller) weigh(r flows.Revocation) *Held {
 	held := &Held{Rules: r.Before, Removed: r.Removed, VMs: r.Ports, Cut: r.Cut}
 	switch {
 	case r.Ports > 0 && r.Cut == r.Ports:
@@ -41,11 +57,9 @@ func (c *Controller) guard() *policy.Policy {
 		held.Reason = fmt.Sprintf("it would remove %d of %d rules in force on this host, more than %g %%",
 			r.Removed, r.Before, 100*c.cfg.MaxRevoke)
 	default:
-		c.hold(nil)
-		return c.policy
+		return nil
 	}
-	c.hold(held)
-	return c.enforced
+	return held
 }
 
 // hold notes whether a change is held, and says so once.
@@ -62,7 +76,7 @@ func (c *Controller) release() error {
 		return errors.New("nothing is held")
 	}
 	c.log.Info("change of policy released")
-	c.released, c.dirty = c.policy, true
+	c.released, c.dirty = true, true
 	c.lastWhat = append(c.lastWhat, "release")
 	c.change.begin(time.Now())
 	return nil

@@ -6,23 +6,11 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/ovs-sg/ovs-sg/policy"
 )
-
-// memoryStore is a Store in memory.
-type memoryStore struct{ versions []policy.Version }
-
-func (s *memoryStore) Versions() []policy.Version { return s.versions }
-
-func (s *memoryStore) Save(v []policy.Version) error {
-	s.versions = v
-	return nil
-}
 
 func (r *rig) status() Status {
 	r.t.Helper()
-	s, err := r.c.Status(context.Background())
+	s, err := r.c.Status(context.Background(), true)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -30,7 +18,7 @@ func (r *rig) status() Status {
 }
 
 func TestGuard(t *testing.T) {
-	store := &memoryStore{}
+	store := newMemoryStore()
 	r := newRigWith(t, newFakeSwitch(), func(c *Config) { c.MaxRevoke, c.Store = 0.5, store })
 	full := state{twoVMs(nil, ssh, fromB, egress), twoPorts}
 	r.set(full) // the first policy is never held

@@ -56,7 +56,7 @@ var metrics = []metric{
 		}},
 	{desc("files", "files of the policy directory by state", "state"), prometheus.GaugeValue,
 		func(s Status) map[string]float64 {
-			return count(s.Files, func(f FileStatus) string { return f.State }, "accepted", "kept", "rejected")
+			return map[string]float64{"accepted": float64(s.Counts.Accepted), "kept": float64(s.Counts.Kept), "rejected": float64(s.Counts.Rejected)}
 		}},
 	{desc("ports", "ports of the bridge by state", "state"), prometheus.GaugeValue,
 		func(s Status) map[string]float64 {
@@ -77,7 +77,7 @@ func (c *Controller) Describe(ch chan<- *prometheus.Desc) {
 func (c *Controller) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	s, err := c.Status(ctx)
+	s, err := c.Status(ctx, false)
 	for _, m := range metrics {
 		if err != nil {
 			ch <- prometheus.NewInvalidMetric(m.desc, err)

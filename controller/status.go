@@ -1,14 +1,15 @@
 package controller
 
 import (
-	"bytes"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
@@ -24,6 +25,7 @@ type Status struct {
 	Flows    int          `json:"flows"`
 	Rounds   int          `json:"rounds"`
 	Failures int          `json:"failures"`
+	Counts   FileCounts   `json:"fileCounts"`
 	Files    []FileStatus `json:"files"`
 	Ports    []PortStatus `json:"ports"`
 	Warnings []string     `json:"warnings"`
@@ -50,8 +52,22 @@ type PortStatus struct {
 	MAC    string   `json:"mac,omitempty"`
 	Addrs  []string `json:"addresses,omitempty"`
 	Groups []string `json:"groups,omitempty"`
-	Epoch  uint32   `json:"epoch,omitempty"`
-	Reason string   `json:"reason,omitempty"`
+	// Epochs are those of the port's rules, which its connections carry.
+	Epochs *PortEpochs `json:"epochs,omitempty"`
+	Reason string      `json:"reason,omitempty"`
+}
+
+// PortEpochs are the epochs of a port's rules by direction.
+type PortEpochs struct {
+	Egress  uint32 `json:"egress"`
+	Ingress uint32 `json:"ingress"`
+}
+
+// FileCounts is how many files there are in each state.
+type FileCounts struct {
+	Accepted int `json:"accepted"`
+	Kept     int `json:"kept"`
+	Rejected int `json:"rejected"`
 }
 
 // LastChange is the last change of flows.
@@ -90,38 +106,37 @@ func (c *Change) end() time.Duration {
 	return took
 }
 
-// noteFiles remembers which files changed, for the log, and says whether any
-// did. A file that is refused again for the same reasons is not logged again.
-func (c *Controller) noteFiles(before []policy.Version) (changed bool) {
-	noted := len(c.lastWhat)
-	old := map[string][]byte{}
-	for _, v := range before {
-		old[v.File.Name] = v.File.Data
+// maxWhat is how many files and ports a change names.
+const maxWhat = 50
+
+func (c *Controller) what(format string, args ...any) {
+	switch len(c.lastWhat) {
+	case maxWhat:
+		c.lastWhat = append(c.lastWhat, "...")
+	case maxWhat + 1:
+	default:
+		c.lastWhat = append(c.lastWhat, fmt.Sprintf(format, args...))
 	}
-	for _, v := range c.versions {
-		data, ok := old[v.File.Name]
+}
+
+// noteFiles remembers which files changed, for the log. A file that is refused
+// again for the same reasons is not logged again.
+func (c *Controller) noteFiles(change policy.LedgerChange) {
+	for _, v := range change.Versions {
 		switch {
-		case !ok:
-			c.lastWhat = append(c.lastWhat, "+"+v.File.Name)
-		case !bytes.Equal(data, v.File.Data):
-			c.lastWhat = append(c.lastWhat, "~"+v.File.Name)
+		case v.Before == nil:
+			c.what("+%s", v.Name)
+		case v.After == nil:
+			c.what("-%s", v.Name)
+		default:
+			c.what("~%s", v.Name)
 		}
-		delete(old, v.File.Name)
 	}
-	for _, name := range slices.Sorted(maps.Keys(old)) {
-		c.lastWhat = append(c.lastWhat, "-"+name)
-	}
-	refused := map[policy.Problem]bool{}
-	for _, f := range c.fileInfo {
+	for _, f := range change.Status {
 		for _, p := range f.Errors {
-			refused[p] = true
-			if !c.refused[p] {
-				c.log.Error("manifest refused: " + p.Error())
-			}
+			c.log.Error("manifest refused: " + p.Error())
 		}
 	}
-	c.refused = refused
-	return len(c.lastWhat) > noted
 }
 
 // notePorts remembers which VM ports changed, for the log.
@@ -134,14 +149,14 @@ func (c *Controller) notePorts(before host) {
 		was, ok := old[v.Name]
 		switch {
 		case !ok:
-			c.lastWhat = append(c.lastWhat, "plug "+v.Name)
+			c.what("plug %s", v.Name)
 		case was != v:
-			c.lastWhat = append(c.lastWhat, "change "+v.Name)
+			c.what("change %s", v.Name)
 		}
 		delete(old, v.Name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(old)) {
-		c.lastWhat = append(c.lastWhat, "unplug "+name)
+		c.what("unplug %s", name)
 	}
 }
 
@@ -149,16 +164,24 @@ func (c *Controller) notePorts(before host) {
 // waited for.
 const statusPatience = 250 * time.Millisecond
 
+// ask asks for a status.
+type ask struct {
+	all    bool
+	answer chan Status
+}
+
 // Status asks the loop how things are. While the loop waits for the switch,
 // the answer is what it said last, and for how long it has been waiting. An
 // error means that the loop neither answers nor waits.
-func (c *Controller) Status(ctx context.Context) (Status, error) {
+//
+// Unless all is true, a status of many files leaves out the accepted ones.
+func (c *Controller) Status(ctx context.Context, all bool) (Status, error) {
 	answer := make(chan Status, 1)
 	patience := time.NewTimer(statusPatience)
 	defer patience.Stop()
 	for {
 		select {
-		case c.statuses <- answer:
+		case c.statuses <- ask{all, answer}:
 			return <-answer, nil
 		case <-patience.C:
 			since := c.busySince.Load()
@@ -179,7 +202,40 @@ func (c *Controller) Status(ctx context.Context) (Status, error) {
 	}
 }
 
-func (c *Controller) status() Status {
+// fileStatus lists the files: all, or, where there are many, those that are not
+// accepted.
+func (c *Controller) fileStatus(all bool) (n FileCounts, list []FileStatus) {
+	if c.reading {
+		return FileCounts{}, []FileStatus{}
+	}
+	refused := c.ledger.Refused()
+	n.Accepted = c.ledger.Len() - len(refused)
+	for _, f := range refused {
+		if f.State == policy.Kept {
+			n.Kept++
+		} else {
+			n.Rejected++
+		}
+	}
+	from := refused
+	if all || n.Accepted <= manyFiles {
+		from = c.ledger.Status()
+	}
+	list = []FileStatus{}
+	for _, f := range from {
+		fs := FileStatus{Name: f.Name, State: f.State.String()}
+		for _, p := range f.Errors {
+			fs.Errors = append(fs.Errors, p.Error())
+		}
+		list = append(list, fs)
+	}
+	return n, list
+}
+
+// manyFiles is from when on a short status leaves out accepted files.
+const manyFiles = 100
+
+func (c *Controller) status(all bool) Status {
 	s := Status{
 		Bridge: c.cfg.Bridge, Rounds: c.applied, Failures: c.failed, Reason: c.lastErr,
 		Files: []FileStatus{}, Ports: []PortStatus{}, Warnings: []string{}, Notes: []string{},
@@ -211,25 +267,12 @@ func (c *Controller) status() Status {
 	if c.files != nil && c.files.Err != "" {
 		s.Warnings = append(s.Warnings, "policy directory: "+c.files.Err+"; what was in force stays in force")
 	}
-	for _, f := range c.fileInfo {
-		fs := FileStatus{Name: f.Name, State: f.State.String()}
-		for _, p := range f.Errors {
-			fs.Errors = append(fs.Errors, p.Error())
-		}
-		s.Files = append(s.Files, fs)
-	}
+	s.Counts, s.Files = c.fileStatus(all)
 	if c.installed != nil {
 		s.Flows = c.installed.Len()
 	}
-	if c.policy != nil {
-		for _, p := range c.policy.Problems() {
-			s.Warnings = append(s.Warnings, p.Error())
-		}
-	}
-	if c.model != nil {
-		for _, p := range c.model.Problems {
-			s.Warnings = append(s.Warnings, p.Error())
-		}
+	for _, p := range c.book.Problems() {
+		s.Warnings = append(s.Warnings, p.Error())
 	}
 	if c.ports != nil {
 		s.OVS, s.Datapath = c.ports.OVSVersion, c.ports.Bridge.DatapathType
@@ -249,10 +292,9 @@ const purgeNote = "the userspace datapath before Open vSwitch 3.1.3 mixes up meg
 
 func (c *Controller) portStatus() []PortStatus {
 	endpoints := map[string]*policy.Endpoint{}
-	if c.model != nil {
-		for i := range c.model.Endpoints {
-			endpoints[c.model.Endpoints[i].VIF] = &c.model.Endpoints[i]
-		}
+	local := c.book.Local()
+	for i := range local.Endpoints {
+		endpoints[local.Endpoints[i].VIF] = &local.Endpoints[i]
 	}
 	out := []PortStatus{}
 	for _, p := range c.ports.Ports {
@@ -270,7 +312,9 @@ func (c *Controller) portStatus() []PortStatus {
 			ps.State = "pending"
 		default:
 			describe(&ps, e)
-			ps.Epoch = c.memory.epochs[e.OFPort]
+			if e := c.compiler.Epochs(e.OFPort); e != (flows.Epochs{}) {
+				ps.Epochs = &PortEpochs{Egress: e[policy.Egress], Ingress: e[policy.Ingress]}
+			}
 		}
 		out = append(out, ps)
 	}

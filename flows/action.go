@@ -253,6 +253,21 @@ func splitActions(b []byte) (as []Action) {
 	return as
 }
 
+// reg returns what the actions set a register to.
+func (a Actions) reg(reg Field) (v uint32, ok bool) {
+	for rest := []byte(a.wire); len(rest) >= 8; rest = rest[binary.BigEndian.Uint16(rest[2:]):] {
+		if binary.BigEndian.Uint16(rest) != instructionApply {
+			continue
+		}
+		for _, x := range splitActions(rest[8:binary.BigEndian.Uint16(rest[2:])]) {
+			if binary.BigEndian.Uint16(x) == actionSetField && len(x) == 16 && binary.BigEndian.Uint32(x[4:]) == fields[reg].header {
+				v, ok = binary.BigEndian.Uint32(x[8:]), true
+			}
+		}
+	}
+	return v, ok
+}
+
 // String is the text of ovs-ofctl -O OpenFlow14, behind "actions=".
 func (a Actions) String() string {
 	var out []string

@@ -14,7 +14,7 @@ type Cookie uint64
 const (
 	CookieOwner Cookie = 0x5e6 << 52
 	CookieMask  Cookie = 0xfff << 52
-	layout             = 1
+	layout             = 2
 )
 
 // Kind is what a flow is about.
@@ -22,10 +22,10 @@ type Kind uint8
 
 // The kinds, with the object of each.
 const (
-	KindPipeline Kind = iota // the fixed frame; 0
+	KindPipeline Kind = iota // the fixed frame; 0, or the highest epoch ever, see Input.Mark
 	KindInfra                // an infrastructure port; ofport
 	KindPort                 // a VM port; ofport
-	KindEpoch                // a VM port's epoch; fingerprint of its rules
+	KindEpoch                // a class's epoch; fingerprint of its rules
 	KindNetwork              // a VLAN; its number
 	KindMember               // an address of a member; hash of the VM's name
 	KindClause               // a clause that rules share; 0

@@ -164,8 +164,8 @@ func (p *prober) frame(from, to end, network uint16) packet {
 
 // side draws what ct_label says of one side: what is up to date only if that
 // is allowed.
-func (p *prober) side(ofport uint16, allowed bool) (port, epoch uint32) {
-	own, now := uint32(ofport), p.l.w.epochs[ofport]
+func (p *prober) side(ofport uint16, d policy.Direction, allowed bool) (port, epoch uint32) {
+	own, now := uint32(ofport), p.l.epoch(ofport, d)
 	if ofport != 0 && allowed && p.odds(2) {
 		return own, now
 	}
@@ -352,13 +352,13 @@ func (p *prober) packets() (ks []packet) {
 		back.sport = map[uint16]uint16{8: 0, 128: 129}[sport]
 	}
 	label := func() (l flows.Label) {
-		l.Orig, l.OrigEpoch = p.side(orig.ofport(), now.Egress.Allowed)
-		l.Resp, l.RespEpoch = p.side(resp.ofport(), now.Ingress.Allowed)
+		l.Orig, l.OrigEpoch = p.side(orig.ofport(), policy.Egress, now.Egress.Allowed)
+		l.Resp, l.RespEpoch = p.side(resp.ofport(), policy.Ingress, now.Ingress.Allowed)
 		return l
 	}
 	written := func(by *loaded) flows.Label {
 		o, r := orig.ofport(), resp.ofport()
-		return flows.Label{Orig: uint32(o), Resp: uint32(r), OrigEpoch: by.w.epochs[o], RespEpoch: by.w.epochs[r]}
+		return flows.Label{Orig: uint32(o), Resp: uint32(r), OrigEpoch: by.epoch(o, policy.Egress), RespEpoch: by.epoch(r, policy.Ingress)}
 	}
 	add := func(k packet, state string, label flows.Label) {
 		k.state, k.label = state, label
@@ -458,7 +458,7 @@ func (p *prober) toMany() []packet {
 	ks := []packet{k}
 	group := to.IsMulticast() || to == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	if from.e != nil {
-		k.label.Orig, k.label.OrigEpoch = p.side(from.ofport(), p.l.evaluate(from.ofport(), 0, k.conn).Egress.Allowed)
+		k.label.Orig, k.label.OrigEpoch = p.side(from.ofport(), policy.Egress, p.l.evaluate(from.ofport(), 0, k.conn).Egress.Allowed)
 		k.state = one(p.dice, "new", "est")
 		ks = append(ks, k)
 	}

@@ -284,22 +284,23 @@ func TestCompileOFPorts(t *testing.T) {
 	}
 }
 
-// TestExactEpochsOfNobody: a port whose epoch nobody gives has 1.
+// TestExactEpochsOfNobody: a port whose class nobody gives has the epochs 1.
 func TestExactEpochsOfNobody(t *testing.T) {
 	w := newDice(3).world()
+	clear(w.epochs)
 	l, err := w.resolve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := l.input()
-	in.Epochs = nil
-	none, err := flows.Compile(in)
+	none, err := flows.Compile(l.input())
 	if err != nil {
 		t.Fatal(err)
 	}
-	in.Epochs = map[uint16]uint32{}
+	in, want := l.input(), map[uint16]flows.Epochs{}
+	in.Classes = map[uint16]flows.Class{}
 	for _, v := range w.vifs {
-		in.Epochs[v.OFPort] = 1
+		in.Classes[v.OFPort] = flows.Class{Epochs: flows.Epochs{1, 1}}
+		want[v.OFPort] = flows.Epochs{1, 1}
 	}
 	ones, err := flows.Compile(in)
 	if err != nil {
@@ -308,14 +309,7 @@ func TestExactEpochsOfNobody(t *testing.T) {
 	if none.String() != ones.String() {
 		t.Error(flows.Diff(none, ones))
 	}
-	read := maps.Collect(func(yield func(uint16, uint32) bool) {
-		for port, e := range flows.InstalledEpochs(ones) {
-			if !yield(port, e.Epoch) {
-				return
-			}
-		}
-	})
-	if !maps.Equal(read, in.Epochs) {
-		t.Errorf("read back %v, want %v", read, in.Epochs)
+	if read := flows.ClassNumbers(ones); !maps.Equal(read, want) {
+		t.Errorf("read back %v, want %v", read, want)
 	}
 }

@@ -124,6 +124,9 @@ type loaded struct {
 	w      *world
 	policy *policy.Policy
 	model  *policy.Model
+	// classes are those of the ports; mark is Input.Mark.
+	classes map[uint16]flows.Class
+	mark    uint32
 }
 
 func (w *world) resolve() (*loaded, error) {
@@ -131,7 +134,24 @@ func (w *world) resolve() (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loaded{w, p, p.Resolve(w.vifs)}, nil
+	l := &loaded{w: w, policy: p, model: p.Resolve(w.vifs), classes: map[uint16]flows.Class{}}
+	for port, e := range w.epochs {
+		if e != 1 { // a class for each epoch, another epoch for each direction
+			l.classes[port] = flows.Class{Index: e, Epochs: flows.Epochs{policy.Egress: e, policy.Ingress: e ^ 0x50}}
+		}
+	}
+	return l, nil
+}
+
+// epoch is that of a port's class; 0: no port.
+func (l *loaded) epoch(ofport uint16, d policy.Direction) uint32 {
+	if ofport == 0 {
+		return 0
+	}
+	if c, ok := l.classes[ofport]; ok {
+		return c.Epochs[d]
+	}
+	return 1
 }
 
 func (l *loaded) endpoint(ofport uint16) *policy.Endpoint {
@@ -200,13 +220,13 @@ func (l *loaded) judge(k packet, network, from, to uint16) judgement {
 	egress, ingress := j.verdict.Egress.Allowed, j.verdict.Ingress.Allowed
 	stale, label := false, flows.Label{}
 	if orig != 0 {
-		label.Orig, label.OrigEpoch = uint32(orig), l.w.epochs[orig]
+		label.Orig, label.OrigEpoch = uint32(orig), l.epoch(orig, policy.Egress)
 		fresh := k.label.Orig == label.Orig && k.label.OrigEpoch == label.OrigEpoch
 		stale = !fresh
 		egress = egress || !k.carried && fresh
 	}
 	if resp != 0 {
-		label.Resp, label.RespEpoch = uint32(resp), l.w.epochs[resp]
+		label.Resp, label.RespEpoch = uint32(resp), l.epoch(resp, policy.Ingress)
 		fresh := k.label.Resp == label.Resp && k.label.RespEpoch == label.RespEpoch
 		stale = stale || !fresh
 		ingress = ingress || !k.carried && fresh

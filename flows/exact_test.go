@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/flows/openflow"
+	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -89,7 +89,7 @@ func newLab(t testing.TB) *lab {
 }
 
 func (l *loaded) input() flows.Input {
-	return flows.Input{Model: l.model, Infra: hostInfra, Epochs: l.w.epochs, Userspace: l.w.userspace}
+	return flows.Input{Model: l.model, Infra: hostInfra, Classes: l.classes, Mark: l.mark, Userspace: l.w.userspace}
 }
 
 // install makes a set the only flows of the switch, but for the one that makes
@@ -157,16 +157,61 @@ func worldPair(d dice) (l, before *loaded, err error) {
 	if l, err = next.resolve(); err != nil {
 		return nil, nil, err
 	}
-	renew(l, before)
+	if err := renew(l, before, one[uint32](d, 0, 0, 0x7ffe, 0xfffe, 0xfffffff0)); err != nil {
+		return nil, nil, err
+	}
 	return l, before, nil
 }
 
-// renew raises the epochs that have to be.
-func renew(l, before *loaded) {
-	l.w.epochs = maps.Clone(before.w.epochs)
-	for port := range flows.NewGrants(l.model).Shrank(flows.NewGrants(before.model)) {
-		l.w.epochs[port]++
+// renew gives out the epochs for both as the agent would, after an epoch to
+// start from, and holds the compiler to what Compile says.
+func renew(l, before *loaded, start uint32) error {
+	c := flows.NewCompiler()
+	c.StartAt(start)
+	installed := &flows.Set{}
+	was := &policy.Model{}
+	for _, x := range []*loaded{before, l} {
+		if err := follow(c, was, x, installed); err != nil {
+			return err
+		}
+		was = x.model
 	}
+	return nil
+}
+
+// follow takes a compiler from one model to the next.
+func follow(c *flows.Compiler, was *policy.Model, l *loaded, installed *flows.Set) error {
+	delta, ok, err := c.Update(changeOf(was, l.model), flows.Host{Infra: hostInfra, Userspace: l.w.userspace})
+	if err == nil && !ok {
+		var all *flows.Set
+		if all, err = c.Flows(); err == nil && len(was.Endpoints) == 0 {
+			// Members who left while nobody looked.
+			egress, ingress := flows.MembersShrank(all, installed)
+			if egress {
+				c.Raise(policy.Egress)
+			}
+			if ingress {
+				c.Raise(policy.Ingress)
+			}
+			all, err = c.Flows()
+		}
+		if err == nil {
+			delta = flows.Diff(all, installed)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	delta.ApplyTo(installed)
+	l.classes, l.mark = c.State()
+	want, err := c.Reference(l.input())
+	if err != nil {
+		return err
+	}
+	if wrong := flows.Diff(want, installed); !wrong.Empty() {
+		return fmt.Errorf("step by step the flows become others (%v):\n%s", ok, wrong)
+	}
+	return nil
 }
 
 // world judges the world of a seed.
@@ -281,7 +326,9 @@ func (b *lab) fails(w, before *world, k packet) (text string) {
 		if err != nil {
 			return ""
 		}
-		renew(l, was)
+		if renew(l, was, 0) != nil {
+			return ""
+		}
 		// The label is what that policy would have written.
 		from, to := k.inPort, uint16(0)
 		if e := l.endpoint(from); e != nil {

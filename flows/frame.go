@@ -66,7 +66,7 @@ func (c *compiler) deny(t Table, priority uint16, match Match, why Cause) {
 func (c *compiler) frameClassify() {
 	// A packet that somebody tracked before it came here is judged anew.
 	c.frame(TableClassify, 200, NewMatch(CT(CTTrk, 0)), drop, CTClear(), Resubmit(uint8(TableClassify)))
-	c.deny(TableClassify, 0, Match{}, CauseUnidentified)
+	c.add(TableClassify, 0, newCookie(KindPipeline, uint64(c.in.Mark)), Match{}, int(TableDeny), SetReg(RegCause, uint32(CauseUnidentified)))
 	c.frame(TableDeny, 0, Match{}, drop)
 }
 
@@ -179,6 +179,7 @@ func (c *compiler) frameJudge() {
 	for _, s := range sides {
 		c.frame(s.est(), 120, NewMatch(RegIs(s.port(), 0)), int(s.allowed()))
 		c.deny(s.est(), 0, Match{}, s.cause())
+		c.deny(s.epoch(), 0, Match{}, s.cause())
 		c.frame(s.remote(), 0, Match{}, int(s.rules()), SetReg(RegRemote, 0))
 		c.deny(s.rules(), 0, Match{}, s.cause())
 	}
@@ -187,16 +188,17 @@ func (c *compiler) frameJudge() {
 	// ICMP error) is none; what came by multicast from outside has no zone.
 	c.frame(TableCommit, 120, NewMatch(RegIs(RegFlood, floodCopy)), int(TableDeliver))
 	c.frame(TableCommit, 120, NewMatch(RegIs(RegZone, zoneFlood)), int(TableDeliver))
+	c.frame(TableCommit, 115, NewMatch(RegIs(RegCommit, 0)), int(TableDeliver))
 	label, zone := Move(Whole(FieldXXReg1), Whole(FieldCTLabel)), Low(RegZone, 16)
 	for _, family := range families {
-		match := NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1))
+		match := NewMatch(family, CT(CTTrk, CTRel))
 		if c.in.Userspace {
 			c.frame(TableCommit, 100, match, drop, CommitTrack(zone, uint8(TableDeliver), label))
 			continue
 		}
 		c.frame(TableCommit, 100, match, int(TableDeliver), Commit(zone, label))
 		// The commit forgets the state and the tuple, which copies need.
-		c.frame(TableCommit, 110, NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1), RegIs(RegFlood, floodJudged)),
+		c.frame(TableCommit, 110, NewMatch(family, CT(CTTrk, CTRel), RegIs(RegFlood, floodJudged)),
 			drop, CommitTrack(zone, uint8(TableDeliver), label))
 	}
 	c.frame(TableCommit, 0, Match{}, int(TableDeliver))
@@ -253,4 +255,5 @@ func (c *compiler) frameDeliver() {
 	c.frame(TableCopy, 100, NewMatch(RegIs(RegFlood, floodDirect)), drop, Resubmit(uint8(TableDeliver)))
 	c.frame(TableCopy, 100, NewMatch(RegIs(RegFlood, floodTrack)), drop, Resubmit(uint8(TableTrack)))
 	c.frame(TableFlood, 0, Match{}, drop)
+	c.frame(TableService, 0, Match{}, drop)
 }

@@ -115,7 +115,7 @@ func glob(t testing.TB, pattern string) []string {
 }
 
 func input(t testing.TB, p *policy.Policy, ports []portLine) flows.Input {
-	in := flows.Input{Epochs: map[uint16]uint32{}}
+	in := flows.Input{Classes: map[uint16]flows.Class{}}
 	var vifs []policy.VIF
 	for _, l := range ports {
 		if l.Infra {
@@ -131,7 +131,7 @@ func input(t testing.TB, p *policy.Policy, ports []portLine) flows.Input {
 			v.MAC = mac
 		}
 		vifs = append(vifs, v)
-		in.Epochs[v.OFPort] = l.EpochIs
+		in.Classes[v.OFPort] = flows.Class{Epochs: flows.Epochs{policy.Egress: l.EpochIs, policy.Ingress: l.EpochIs}}
 	}
 	in.Model = p.Resolve(vifs)
 	return in

@@ -2,28 +2,58 @@ package flows
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// InstalledEpoch is what the flows in force say about a port's rules.
-type InstalledEpoch struct {
-	Epoch       uint32
-	Fingerprint uint64
+// installedClass is what the flows in force say about a class.
+type installedClass struct {
+	epochs Epochs
+	prints [2]uint64
 }
 
-// InstalledEpochs reads the epochs out of flows, by ofport.
-func InstalledEpochs(s *Set) map[uint16]InstalledEpoch {
-	out := map[uint16]InstalledEpoch{}
+// installed is what the flows in force say about ports and their classes.
+type installed struct {
+	classes map[uint32]installedClass // by number
+	ports   map[uint16]uint32         // the number of each port's class
+	owners  map[uint16]Owner
+	highest uint32 // of all epochs there ever were
+	mark    uint32 // see Input.Mark
+}
+
+func readInstalled(s *Set) installed {
+	in := installed{classes: map[uint32]installedClass{}, ports: map[uint16]uint32{}}
+	in.owners, _ = Owners(s)
 	for f := range s.All() {
-		if f.Table != TableEgressEst || f.Cookie.Kind() != KindEpoch {
-			continue
-		}
-		if label, mask, ok := f.Match.label(); ok && mask.OrigEpoch == MaxEpoch {
-			out[uint16(label.Orig)] = InstalledEpoch{label.OrigEpoch, f.Cookie.Object()}
+		kind := f.Cookie.Kind()
+		switch {
+		case kind == KindPipeline:
+			in.mark = max(in.mark, uint32(f.Cookie.Object()))
+			in.highest = max(in.highest, in.mark)
+		case kind == KindPort && f.Table == TableEgressEst && f.Priority == 110:
+			class, ok := f.Actions.reg(RegLocal)
+			if port, _, found := f.Match.Get(RegOrig); ok && found {
+				in.ports[uint16(port)] = class
+			}
+		case kind == KindEpoch && f.Priority == 110:
+			number, _, ok := f.Match.Get(RegLocal)
+			label, _, found := f.Match.label()
+			if !ok || !found {
+				continue
+			}
+			c := in.classes[uint32(number)]
+			switch f.Table {
+			case TableEgressEpoch:
+				c.epochs[policy.Egress], c.prints[policy.Egress] = label.OrigEpoch, f.Cookie.Object()
+			case TableIngressEpoch:
+				c.epochs[policy.Ingress], c.prints[policy.Ingress] = label.RespEpoch, f.Cookie.Object()
+			}
+			in.highest = max(in.highest, c.epochs[0], c.epochs[1])
+			in.classes[uint32(number)] = c
 		}
 	}
-	return out
+	return in
 }
 
 // OtherLayout says whether some of our flows are those of another layout of
@@ -43,10 +73,26 @@ type Owner struct {
 	Tag uint16
 }
 
+func ownerOf(e *policy.Endpoint) Owner { return Owner{e.MAC, e.Tag} }
+
 // Place is an address in a network.
 type Place struct {
 	Tag  uint16
 	Addr netip.Addr
+}
+
+// Places are the addresses that an endpoint may use, where it may use them.
+func Places(e *policy.Endpoint) []Place {
+	out := make([]Place, 0, len(e.Addrs)+1)
+	v6 := false
+	for _, a := range e.Addrs {
+		out = append(out, Place{e.Tag, a})
+		v6 = v6 || a.Is6()
+	}
+	if ll := linkLocal(e.MAC); v6 && !slices.Contains(e.Addrs, ll) {
+		out = append(out, Place{e.Tag, ll})
+	}
+	return out
 }
 
 // Owners reads out of flows whose each VM port is, by ofport, and at which

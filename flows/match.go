@@ -109,6 +109,11 @@ func RegHas(reg Field, v uint32) Term {
 	return Term{reg, b, b}
 }
 
+// RegLacks matches the registers in which no bit of v is set.
+func RegLacks(reg Field, v uint32) Term {
+	return Term{reg, make([]byte, 4), binary.BigEndian.AppendUint32(nil, v)}
+}
+
 // Metadata matches the metadata field: which part of a long list of flooded
 // copies is next.
 func Metadata(v uint64) Term {

@@ -7,10 +7,10 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// infra adds the flows of an infrastructure port.
-func (c *compiler) infra(p InfraPort) {
+// infraFlows are the flows of an infrastructure port.
+func infraFlows(p InfraPort, emit emitter) {
 	in := func(vlan Term, as ...Action) {
-		c.add(TableClassify, 100, newCookie(KindInfra, uint64(p.OFPort)), NewMatch(InPort(p.OFPort), vlan), int(TableDispatch), as...)
+		emit(TableClassify, 100, newCookie(KindInfra, uint64(p.OFPort)), NewMatch(InPort(p.OFPort), vlan), int(TableDispatch), as...)
 	}
 	switch {
 	case p.Native != 0:
@@ -31,9 +31,9 @@ func (c *compiler) infra(p InfraPort) {
 	}
 }
 
-// endpoint adds the flows of one VM port: what it may send, how it is found,
-// its epoch, its counters of denied packets.
-func (c *compiler) endpoint(e *policy.Endpoint) {
+// endpointFlows are the flows of one VM port: what it may send, how it is
+// found, its counters of denied packets.
+func endpointFlows(e *policy.Endpoint, emit emitter) {
 	p := uint32(e.OFPort)
 	cookie := newCookie(KindPort, uint64(p))
 	port := InPort(p)
@@ -42,22 +42,20 @@ func (c *compiler) endpoint(e *policy.Endpoint) {
 		if e.Tag != 0 {
 			as = append(as, SetReg(RegNetwork, uint32(e.Tag)))
 		}
-		c.add(TableClassify, 100, cookie, NewMatch(port, Untagged(), EthSrc(e.MAC)), int(TableSpoofGuard), as...)
-		c.add(TableDispatch, 100, cookie, NewMatch(RegIs(RegNetwork, uint32(e.Tag)), EthDst(e.MAC)), int(TableTrack), SetReg(RegDst, p))
-		c.spoofGuard(e, cookie)
+		emit(TableClassify, 100, cookie, NewMatch(port, Untagged(), EthSrc(e.MAC)), int(TableSpoofGuard), as...)
+		emit(TableDispatch, 100, cookie, NewMatch(RegIs(RegNetwork, uint32(e.Tag)), EthDst(e.MAC)), int(TableTrack), SetReg(RegDst, p))
+		spoofGuard(e, cookie, emit)
 	}
-	c.epoch(e)
-
-	c.add(TableDeny, 100, cookie, NewMatch(RegIs(RegCause, uint32(CauseEgress)), RegIs(RegOrig, p)), drop)
-	c.add(TableDeny, 100, cookie, NewMatch(RegIs(RegCause, uint32(CauseIngress)), RegIs(RegResp, p)), drop)
-	c.add(TableDeny, 90, cookie, NewMatch(port), drop)
+	emit(TableDeny, 100, cookie, NewMatch(RegIs(RegCause, uint32(CauseEgress)), RegIs(RegOrig, p)), drop)
+	emit(TableDeny, 100, cookie, NewMatch(RegIs(RegCause, uint32(CauseIngress)), RegIs(RegResp, p)), drop)
+	emit(TableDeny, 90, cookie, NewMatch(port), drop)
 }
 
 // spoofGuard adds what the VM may send under which addresses.
-func (c *compiler) spoofGuard(e *policy.Endpoint, cookie Cookie) {
+func spoofGuard(e *policy.Endpoint, cookie Cookie, emit emitter) {
 	port := InPort(uint32(e.OFPort))
 	pass := func(priority uint16, ts ...Term) {
-		c.add(TableSpoofGuard, priority, cookie, NewMatch(append(ts, port)...), int(TableDispatch))
+		emit(TableSpoofGuard, priority, cookie, NewMatch(append(ts, port)...), int(TableDispatch))
 	}
 	var v6 []netip.Addr
 	for _, a := range e.Addrs {
@@ -81,7 +79,7 @@ func (c *compiler) spoofGuard(e *policy.Endpoint, cookie Cookie) {
 	// frame lets it be left out), the target of an advertisement is too, then
 	// the source as in any packet.
 	again := func(priority uint16, done uint32, ts ...Term) {
-		c.add(TableSpoofGuard, priority, cookie, NewMatch(append(ts, port)...), drop, SetReg(RegND, done), Resubmit(uint8(TableSpoofGuard)))
+		emit(TableSpoofGuard, priority, cookie, NewMatch(append(ts, port)...), drop, SetReg(RegND, done), Resubmit(uint8(TableSpoofGuard)))
 	}
 	again(240, ndDone, append(icmp6(icmp6NeighborSolic), RegIs(RegND, 0), MAC(FieldNDSLL, e.MAC))...)
 	again(240, ndLinkLayer, append(icmp6(icmp6NeighborAdvert), RegIs(RegND, 0), MAC(FieldNDTLL, e.MAC))...)
@@ -100,14 +98,14 @@ func linkLocal(m policy.MAC) netip.Addr {
 }
 
 // floodChunk is the number of copies that are made in one go. Open vSwitch
-// gives up on a packet after 4,096 resubmits, and a judged copy takes six.
-const floodChunk = 500
+// gives up on a packet after 4,096 resubmits, and a judged copy takes seven.
+const floodChunk = 400
 
-// flood adds the list of copies for a multicast frame in a network: one for
+// floodFlows are the list of copies for a multicast frame in a network: one for
 // each VM, then, with RegDst 0, the one for the infrastructure. That comes
 // last because it may add a tag and changes in_port, which keeps the sender
 // from getting its own frame.
-func (c *compiler) flood(vlan uint16, ports []uint16) {
+func floodFlows(vlan uint16, ports []uint16, emit emitter) {
 	slices.Sort(ports)
 	cookie := newCookie(KindNetwork, uint64(vlan))
 	network := RegIs(RegNetwork, uint32(vlan))
@@ -122,14 +120,14 @@ func (c *compiler) flood(vlan uint16, ports []uint16) {
 			match = append(match, Metadata(uint64(i)))
 		}
 		if i == len(chunks)-1 {
-			c.add(TableFlood, 100, cookie, NewMatch(match...), drop, as...)
+			emit(TableFlood, 100, cookie, NewMatch(match...), drop, as...)
 			break
 		}
 		as = append(as, Load(Whole(FieldMetadata), uint64(i+1)))
-		c.add(TableFlood, 100, cookie, NewMatch(match...), drop, append(as[:len(as):len(as)], Resubmit(uint8(TableFlood)))...)
+		emit(TableFlood, 100, cookie, NewMatch(match...), drop, append(as[:len(as):len(as)], Resubmit(uint8(TableFlood)))...)
 		// Recirculation, for which tracking is the means, starts counting anew.
 		for _, family := range families {
-			c.add(TableFlood, 110, cookie, with(match, family, RegIs(RegFlood, floodCopy)), drop,
+			emit(TableFlood, 110, cookie, with(match, family, RegIs(RegFlood, floodCopy)), drop,
 				append(as[:len(as):len(as)], Track(Low(RegZone, 16), uint8(TableFlood)))...)
 		}
 	}

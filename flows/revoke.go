@@ -1,6 +1,43 @@
 package flows
 
-import "slices"
+import "github.com/ovs-sg/ovs-sg/policy"
+
+// Grants is what the rules of each endpoint allow, in a form in which two
+// models can be compared.
+type Grants struct{ ports map[uint16]portGrants }
+
+type portGrants struct {
+	owner Owner
+	rules []string // contents, sorted
+}
+
+// NewGrants takes from a model what comparing needs: endpoints and groups.
+func NewGrants(m *policy.Model) *Grants {
+	g := &Grants{ports: map[uint16]portGrants{}}
+	groups := map[string]*groupRules{}
+	for i := range m.Groups {
+		groups[m.Groups[i].ID] = newGroupRules(&m.Groups[i])
+	}
+	for i := range m.Endpoints {
+		e := &m.Endpoints[i]
+		var rules []string
+		for _, s := range sides {
+			rules = append(rules, contents(pickGroups(groups, e.Groups), s.Direction)...)
+		}
+		g.ports[e.OFPort] = portGrants{ownerOf(e), rules}
+	}
+	return g
+}
+
+func pickGroups(from map[string]*groupRules, ids []string) []*groupRules {
+	out := make([]*groupRules, 0, len(ids))
+	for _, id := range ids {
+		if g := from[id]; g != nil {
+			out = append(out, g)
+		}
+	}
+	return out
+}
 
 // Revocation is how much a change takes away, counted in grants: a rule's
 // content that an endpoint has.
@@ -22,9 +59,13 @@ func (g *Grants) Revokes(old *Grants) Revocation {
 		if !ok || now.owner != was.owner {
 			continue
 		}
+		has := map[string]bool{}
+		for _, rule := range now.rules {
+			has[rule] = true
+		}
 		removed := 0
 		for _, rule := range was.rules {
-			if _, kept := slices.BinarySearch(now.rules, rule); !kept {
+			if !has[rule] {
 				removed++
 			}
 		}

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sort"
-	"strconv"
 	"strings"
 
 	"github.com/ovs-sg/ovs-sg/policy"
@@ -27,6 +25,7 @@ func pick[T any](s side, egress, ingress T) T {
 }
 
 func (s side) est() Table     { return pick(s, TableEgressEst, TableIngressEst) }
+func (s side) epoch() Table   { return pick(s, TableEgressEpoch, TableIngressEpoch) }
 func (s side) remote() Table  { return pick(s, TableEgressRemote, TableIngressRemote) }
 func (s side) rules() Table   { return pick(s, TableEgressRules, TableIngressRules) }
 func (s side) allowed() Table { return pick(s, TableIngressEst, TableCommit) }
@@ -44,8 +43,11 @@ func (s side) addr(a netip.Addr) Field {
 	return pick(s, FieldCTIPv6Dst, FieldCTIPv6Src)
 }
 
-// epoch is the register of that VM's epoch.
-func (s side) epoch() Field { return pick(s, RegOrigEpoch, RegRespEpoch) }
+// epochReg is the register of that VM's epoch.
+func (s side) epochReg() Field { return pick(s, RegOrigEpoch, RegRespEpoch) }
+
+// stale is the bit that says that the side's part of ct_label is out of date.
+func (s side) stale() Bits { return Bits{RegCommit, pick(s, 0, 1), 1} }
 
 // label is the side's part of ct_label.
 func (s side) label(port, epoch uint32) Label {
@@ -63,40 +65,12 @@ func family(a netip.Addr) Term {
 	return EthType(EthTypeIPv6)
 }
 
-// epoch adds the flows that recognise the connections whose verdict is up to
-// date, and prepare the judging of the others.
-func (c *compiler) epoch(e *policy.Endpoint) {
-	epoch, ofport := uint32(1), uint32(e.OFPort)
-	if n := c.in.Epochs[e.OFPort]; n != 0 {
-		epoch = n
-	}
-	fingerprint := Fingerprint(c.in.Model, e)
-	const all = 0xffffffff
-	for _, s := range sides {
-		port, load := RegIs(s.port(), ofport), SetReg(s.epoch(), epoch)
-		// The port is in the label so that the connection is nobody else's: a
-		// guest may send its packets to another VM, and an address may move.
-		c.add(s.est(), 110, newCookie(KindEpoch, fingerprint),
-			NewMatch(port, CTLabel(s.label(ofport, epoch), s.label(all, all))), int(s.allowed()), load)
-		c.add(s.est(), 100, newCookie(KindPort, uint64(e.OFPort)), NewMatch(port), int(s.remote()),
-			load, SetReg(RegCommit, 1), SetReg(RegLocal, c.local[setKey(e.Groups)]), SetReg(RegVPC, c.vpc[e.VPC]),
-			Resubmit(uint8(TableService)))
-	}
-}
-
-// members adds one flow for each address that is a member of a group that
-// some rule of this side refers to.
-func (c *compiler) members(s side) {
-	numbers := &c.sides[s.Direction]
-	for i, m := range c.in.Model.Members {
-		set := numbers.setOf[i]
-		if set == "" {
-			continue
-		}
-		c.add(s.remote(), 100, newCookie(KindMember, c.hash("vm "+m.VM.String())),
-			NewMatch(tracked, family(m.Addr), RegIs(RegVPC, c.vpc[m.VPC]), Addr(s.addr(m.Addr), m.Addr)),
-			int(s.rules()), SetReg(RegRemote, numbers.remote[set]))
-	}
+// memberFlow is the flow of an address that is a member of groups that some
+// rule of the side refers to.
+func memberFlow(s side, m *policy.Member, vpc, remote uint32, hash func(string) uint64, emit emitter) {
+	emit(s.remote(), 100, newCookie(KindMember, hash("vm "+m.VM.String())),
+		NewMatch(tracked, family(m.Addr), RegIs(RegVPC, vpc), Addr(s.addr(m.Addr), m.Addr)),
+		int(s.rules()), SetReg(RegRemote, remote))
 }
 
 // contentKey names what a rule allows, so that two rules have the same key
@@ -117,7 +91,8 @@ func contentKey(r policy.ResolvedRule) string {
 	return b.String()
 }
 
-func conjKey(group string, r policy.ResolvedRule) string { return group + "\x00" + contentKey(r) }
+// conjKey names the conjunction of a rule of a group.
+func conjKey(group, content string) string { return group + "\x00" + content }
 
 // A message holds at most 65,535 bytes, and Open vSwitch drops the connection
 // at 4,090 conjunctions in one flow. Rules that would make a flow longer than
@@ -137,87 +112,88 @@ type clauseKey struct {
 	match    Match
 }
 
-// rules adds the rules of one side.
-func (c *compiler) rules(s side) {
-	locals := map[string][]uint32{} // identities that a rule group is part of
-	for set, id := range c.local {
-		for _, g := range strings.Split(set, "\x00") {
-			locals[g] = append(locals[g], id)
-		}
-	}
-	remotes := map[string][]uint32{} // identities that a remote group is part of
-	for set, id := range c.sides[s.Direction].remote {
-		for _, g := range strings.Split(set, "\x00") {
-			remotes[g] = append(remotes[g], id)
-		}
-	}
-	clauses := map[clauseKey][]Conjunction{}
-	for _, g := range c.in.Model.Groups {
-		seen := map[string]bool{}
-		for _, r := range g.Rules {
-			key := conjKey(g.ID, r)
-			if r.Direction != s.Direction || seen[key] {
-				continue
-			}
-			seen[key] = true
-			dims := [][]Match{registerClause(RegLocal, locals[g.ID])}
-			switch r.Remote.Kind {
-			case policy.ResolvedMembers:
-				dims = append(dims, registerClause(RegRemote, remotes[r.Remote.Group]))
-			case policy.ResolvedPrefixes:
-				dims = append(dims, s.prefixClause(r.Remote.Prefixes))
-			}
-			if r.Protocol != policy.All {
-				dims = append(dims, serviceClause(r.Protocol, r.Ports))
-			}
-			c.rule(s, g.ID, r, c.conj[key], dims, clauses)
-		}
-	}
-	for k, cs := range clauses {
-		slices.SortFunc(cs, func(a, b Conjunction) int { return int(int64(a.ID) - int64(b.ID)) })
-		as := make([]Action, len(cs))
-		for i, conj := range cs {
-			as[i] = conj.action()
-		}
-		c.add(s.rules(), k.priority, newCookie(KindClause, 0), k.match, drop, as...)
-	}
+// ruleParts is a rule as the product of its dimensions, of which each is a
+// choice of matches. With one dimension it is plain: each match by itself
+// allows.
+type ruleParts struct {
+	id     uint32 // of the conjunction
+	cookie Cookie
+	dims   [][]Match
 }
 
-// rule adds one rule, the product of its dimensions.
-func (c *compiler) rule(s side, group string, r policy.ResolvedRule, id uint32, dims [][]Match, clauses map[clauseKey][]Conjunction) {
-	cookie := newCookie(KindRule, c.hash("rule "+r.Group+"/"+r.Name))
-	for _, d := range dims {
-		if len(d) == 0 {
-			return // nothing can match this yet
+// ruleParts takes apart what the rules of a group allow in this direction,
+// each once, apart from what nothing can match yet. locals are the classes
+// that have the group, remotes the identities a remote group is part of.
+func (s side) ruleParts(g *groupRules, locals []uint32, remotes map[string][]uint32, conj map[string]uint32, hash func(string) uint64) []ruleParts {
+	var out []ruleParts
+	seen := map[string]bool{}
+	local := registerClause(RegLocal, locals)
+	for i, r := range g.Rules {
+		if r.Direction != s.Direction || seen[g.keys[i]] {
+			continue
+		}
+		seen[g.keys[i]] = true
+		dims := []clauses{local}
+		switch r.Remote.Kind {
+		case policy.ResolvedMembers:
+			dims = append(dims, registerClause(RegRemote, remotes[r.Remote.Group]))
+		case policy.ResolvedPrefixes:
+			dims = append(dims, s.prefixClause(r.Remote.Prefixes))
+		}
+		if r.Protocol != policy.All {
+			dims = append(dims, serviceClause(r.Protocol, r.Ports))
+		}
+		if !slices.ContainsFunc(dims, func(d clauses) bool { return len(d) == 0 }) {
+			out = append(out, ruleParts{conj[conjKey(g.ID, g.keys[i])], newCookie(KindRule, hash("rule "+r.Group+"/"+r.Name)), matchesOf(dims)})
 		}
 	}
-	if len(dims) == 1 {
-		for _, m := range dims[0] {
-			// Another group of the same VMs may say the same.
-			if _, ok := c.set.Get(Key{s.rules(), priorityPlain, m}); !ok {
-				c.add(s.rules(), priorityPlain, cookie, m, int(s.allowed()))
-			}
-		}
-		return
-	}
-	priority := uint16(priorityConj)
-	for crowded(clauses, priority, dims) {
-		priority--
-	}
-	for k, d := range dims {
-		for _, m := range d {
-			at := clauseKey{priority, m}
-			clauses[at] = append(clauses[at], Conjunction{id, uint8(k + 1), uint8(len(dims))})
-		}
-	}
-	c.add(s.rules(), priority, cookie, NewMatch(ConjID(id)), int(s.allowed()))
+	return out
 }
 
-// crowded says that some clause flow at a priority has no room left.
-func crowded(clauses map[clauseKey][]Conjunction, priority uint16, dims [][]Match) bool {
+// clauses are the choices of one dimension, each the terms of a match.
+type clauses [][]Term
+
+// matchesOf are the dimensions of a rule, or, where that takes no more flows, the
+// one of all combinations: the switch finds a plain flow sooner than a
+// conjunction, of which it collects the clauses of all rules that may apply.
+func matchesOf(dims []clauses) [][]Match {
+	product, sum := 1, 1
 	for _, d := range dims {
-		for _, m := range d {
-			if len(clauses[clauseKey{priority, m}]) >= maxConjunctions {
+		product, sum = product*len(d), sum+len(d)
+		if product > maxPlain {
+			break
+		}
+	}
+	if product <= min(sum, maxPlain) {
+		all := clauses{nil}
+		for _, d := range dims {
+			var longer clauses
+			for _, ts := range all {
+				for _, more := range d {
+					if !contradict(ts, more) {
+						longer = append(longer, append(ts[:len(ts):len(ts)], more...))
+					}
+				}
+			}
+			all = longer
+		}
+		dims = []clauses{all}
+	}
+	out := make([][]Match, len(dims))
+	for i, d := range dims {
+		out[i] = make([]Match, len(d))
+		for j, ts := range d {
+			out[i][j] = NewMatch(ts...)
+		}
+	}
+	return out
+}
+
+// contradict says that terms of two dimensions want different families.
+func contradict(a, b []Term) bool {
+	for _, x := range a {
+		for _, y := range b {
+			if x.field == FieldEthType && y.field == FieldEthType && string(x.value) != string(y.value) {
 				return true
 			}
 		}
@@ -225,45 +201,31 @@ func crowded(clauses map[clauseKey][]Conjunction, priority uint16, dims [][]Matc
 	return false
 }
 
-func registerClause(reg Field, ids []uint32) []Match {
-	out := make([]Match, len(ids))
+// maxPlain keeps products from overflowing.
+const maxPlain = 1 << 20
+
+// clauseFlow is the flow of clauses that have a match in common.
+func clauseFlow(s side, k clauseKey, cs []Conjunction, emit emitter) {
+	slices.SortFunc(cs, func(a, b Conjunction) int { return int(int64(a.ID) - int64(b.ID)) })
+	as := make([]Action, len(cs))
+	for i, conj := range cs {
+		as[i] = conj.action()
+	}
+	emit(s.rules(), k.priority, newCookie(KindClause, 0), k.match, drop, as...)
+}
+
+func registerClause(reg Field, ids []uint32) clauses {
+	out := make(clauses, len(ids))
 	for i, id := range ids {
-		out[i] = NewMatch(RegIs(reg, id))
+		out[i] = []Term{RegIs(reg, id)}
 	}
 	return out
 }
 
-func (s side) prefixClause(prefixes []netip.Prefix) []Match {
-	out := make([]Match, len(prefixes))
+func (s side) prefixClause(prefixes []netip.Prefix) clauses {
+	out := make(clauses, len(prefixes))
 	for i, p := range prefixes {
-		out[i] = NewMatch(tracked, family(p.Addr()), Prefix(s.addr(p.Addr()), p))
+		out[i] = []Term{tracked, family(p.Addr()), Prefix(s.addr(p.Addr()), p)}
 	}
 	return out
-}
-
-// Fingerprint is 40 bits that stay the same as long as the rules of an
-// endpoint do (its VPC, and what its rules allow, but not who the members of
-// remote groups are).
-func Fingerprint(m *policy.Model, e *policy.Endpoint) uint64 {
-	return hash64("rules "+e.VPC+"\x00"+strings.Join(grants(m, e), "\x00")) & objectMask
-}
-
-// grants lists the content of all rules of an endpoint, sorted, each once.
-func grants(m *policy.Model, e *policy.Endpoint) []string {
-	var out []string
-	for _, id := range e.Groups {
-		for _, r := range groupByID(m, id).Rules {
-			out = append(out, contentKey(r))
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-func groupByID(m *policy.Model, id string) *policy.RuleGroup {
-	i := sort.Search(len(m.Groups), func(i int) bool { return m.Groups[i].ID >= id })
-	if i == len(m.Groups) || m.Groups[i].ID != id {
-		panic("flows: endpoint in a rule group that the model lacks: " + strconv.Quote(id))
-	}
-	return &m.Groups[i]
 }

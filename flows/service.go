@@ -53,25 +53,38 @@ func portBlocks(masks []portMask) []portBlock {
 
 func (m portMask) len() int { return bits.OnesCount16(m.mask) }
 
-// services adds the table of ports, for each protocol of which some rule
-// names ports.
-func (c *compiler) services() {
-	masks := map[policy.Protocol][]portMask{}
-	for _, g := range c.in.Model.Groups {
+// portRanges are the ports that rules name, by protocol.
+func portRanges(groups []*groupRules) map[policy.Protocol][]policy.PortRange {
+	out := map[policy.Protocol][]policy.PortRange{}
+	for _, g := range groups {
 		for _, r := range g.Rules {
 			if (r.Protocol == policy.TCP || r.Protocol == policy.UDP) && !r.Ports.IsAll() {
-				masks[r.Protocol] = append(masks[r.Protocol], portMasks(r.Ports)...)
+				out[r.Protocol] = append(out[r.Protocol], r.Ports)
 			}
 		}
 	}
-	for protocol, ms := range masks {
-		for _, b := range portBlocks(ms) {
-			// Short prefixes first: the lookup ends with the first that fits.
-			c.add(TableService, uint16(100-b.len()), newCookie(KindClause, 0),
-				NewMatch(tracked, ctProto(protocol), Port(FieldCTTPDst, b.value, b.mask)), drop, SetReg(RegPorts, b.lengths))
-		}
+	return out
+}
+
+// serviceFlows are the table of ports for one protocol.
+func serviceFlows(protocol policy.Protocol, ranges []policy.PortRange, emit emitter) {
+	for _, b := range servicePorts(ranges) {
+		serviceFlow(protocol, b, emit)
 	}
-	c.frame(TableService, 0, Match{}, drop)
+}
+
+func servicePorts(ranges []policy.PortRange) []portBlock {
+	var masks []portMask
+	for _, r := range ranges {
+		masks = append(masks, portMasks(r)...)
+	}
+	return portBlocks(masks)
+}
+
+func serviceFlow(protocol policy.Protocol, b portBlock, emit emitter) {
+	// Short prefixes first: the lookup ends with the first that fits.
+	emit(TableService, uint16(100-b.len()), newCookie(KindClause, 0),
+		NewMatch(tracked, ctProto(protocol), Port(FieldCTTPDst, b.value, b.mask)), drop, SetReg(RegPorts, b.lengths))
 }
 
 func ctProto(p policy.Protocol) Term {
@@ -81,19 +94,19 @@ func ctProto(p policy.Protocol) Term {
 	return Byte(FieldCTNWProto, ProtoTCP)
 }
 
-func serviceClause(p policy.Protocol, ports policy.PortRange) []Match {
+func serviceClause(p policy.Protocol, ports policy.PortRange) clauses {
 	if p == policy.ICMP {
-		return []Match{
-			NewMatch(tracked, EthType(EthTypeIPv4), Byte(FieldCTNWProto, ProtoICMP)),
-			NewMatch(tracked, EthType(EthTypeIPv6), Byte(FieldCTNWProto, ProtoICMPv6)),
+		return clauses{
+			{tracked, EthType(EthTypeIPv4), Byte(FieldCTNWProto, ProtoICMP)},
+			{tracked, EthType(EthTypeIPv6), Byte(FieldCTNWProto, ProtoICMPv6)},
 		}
 	}
 	if ports.IsAll() {
-		return []Match{NewMatch(tracked, ctProto(p))}
+		return clauses{{tracked, ctProto(p)}}
 	}
-	var out []Match
+	var out clauses
 	for _, m := range portMasks(ports) {
-		out = append(out, NewMatch(tracked, ctProto(p), Port(FieldCTTPDst, m.value, m.mask), RegHas(RegPorts, 1<<m.len())))
+		out = append(out, []Term{tracked, ctProto(p), Port(FieldCTTPDst, m.value, m.mask), RegHas(RegPorts, 1<<m.len())})
 	}
 	return out
 }

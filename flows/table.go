@@ -15,10 +15,12 @@ const (
 	TableDispatch                   // whom is it for
 	TableTrack                      // connection tracking, in the right zone
 	TableRole                       // who opened the connection, who answers it
-	TableEgressEst                  // is the originator's epoch the connection's
+	TableEgressEst                  // is the connection the originator's own
+	TableEgressEpoch                // was it judged by the rules it has now
 	TableEgressRemote               // which groups is the responder's address in
 	TableEgressRules                // do the originator's rules allow it
-	TableIngressEst                 // is the responder's epoch the connection's
+	TableIngressEst                 // is the connection the responder's own
+	TableIngressEpoch               // was it judged by the rules it has now
 	TableIngressRemote              // which groups is the originator's address in
 	TableIngressRules               // do the responder's rules allow it
 	TableCommit                     // remember the epochs in the connection
@@ -26,14 +28,14 @@ const (
 	TableFlood                      // one copy for each VM of the network
 	TableDeny                       // drop and count
 	TableCopy                       // what is done with one flooded copy
-	TableService                    // which masks of ports can match, asked by the est tables
+	TableService                    // which masks of ports can match, asked by the epoch tables
 	numTables
 )
 
 var tableNames = [numTables]string{
 	"classify", "spoof_guard", "dispatch", "track", "role",
-	"egress_est", "egress_remote", "egress_rules",
-	"ingress_est", "ingress_remote", "ingress_rules",
+	"egress_est", "egress_epoch", "egress_remote", "egress_rules",
+	"ingress_est", "ingress_epoch", "ingress_remote", "ingress_rules",
 	"commit", "deliver", "flood", "deny", "copy", "service",
 }
 
@@ -77,15 +79,15 @@ const (
 	RegZone                         // connection tracking zone
 	RegOrig                         // ofport of the local VM that opened the connection; 0: none
 	RegResp                         // ofport of the local VM that answers it; 0: none
-	RegOrigEpoch                    // epoch of RegOrig's rules; these four are ct_label to be
-	RegRespEpoch                    // epoch of RegResp's rules
-	RegLocal                        // identity of the local VM whose rules are asked
+	RegOrigEpoch                    // epoch of RegOrig's egress rules; these four are ct_label to be
+	RegRespEpoch                    // epoch of RegResp's ingress rules
+	RegLocal                        // class of the local VM whose rules are asked, see Class
 	RegRemote                       // identity of the other side's address; 0: in no group that matters
 	RegVPC                          // number of the local VM's VPC
 	RegFlood                        // what becomes of a multicast frame, see below
 	RegCause                        // why the packet is denied, see below
 	RegND                           // how far neighbour discovery has been looked at, see below
-	RegCommit                       // 1: ct_label is out of date
+	RegCommit                       // which halves of ct_label are out of date: 1 the originator's, 2 the responder's
 	RegPorts                        // which lengths of port masks can match, see portBlocks
 )
 

@@ -3,13 +3,15 @@ package policy
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"slices"
 	"strconv"
 )
 
 // Version is an accepted version of a file and what it defines.
 type Version struct {
-	File    File
+	Name    string            // of the file
+	Sum     [sha256.Size]byte // of its content
 	Objects Objects
 }
 
@@ -58,48 +60,49 @@ type FileStatus struct {
 // end.
 //
 // A version whose bytes are already in force is not decoded again. The result
-// never defines an object twice.
+// never defines an object twice. A Ledger gives the same, change by change.
 func Accept(previous []Version, files []File) ([]Version, []FileStatus) {
-	return new(DecodeCache).Accept(previous, files)
-}
-
-// DecodeCache remembers what Decode said of the last content of each file, so
-// that a file that is refused costs nothing when another one changes. The zero
-// value is ready for use, by one goroutine at a time.
-type DecodeCache struct{ last map[string]decoded }
-
-type decoded struct {
-	data    []byte
-	objects Objects
-	errs    []Problem
-}
-
-// Accept is the function Accept.
-func (dc *DecodeCache) Accept(previous []Version, files []File) ([]Version, []FileStatus) {
 	files = slices.Clone(files)
 	slices.SortStableFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	files = slices.CompactFunc(files, func(a, b File) bool { return a.Name == b.Name })
 	before := make(map[string]*Version, len(previous))
 	for i := range previous {
-		before[previous[i].File.Name] = &previous[i]
+		before[previous[i].Name] = &previous[i]
 	}
 	a := make(acceptance, len(files))
-	known := make(map[string]decoded) // of these files only
 	for i, f := range files {
-		a[i] = newContender(f, before[f.Name], func(f File) decoded {
-			d, ok := dc.last[f.Name]
-			if !ok || !bytes.Equal(d.data, f.Data) {
-				d.data = f.Data
-				d.objects, d.errs = Decode(f)
-			}
-			known[f.Name] = d
-			return d
-		})
+		r := readingOf(f)
+		a[i] = newContender(r, before[f.Name], func() (*Version, []Problem) { return r.decode(f) })
 	}
-	dc.last = known
 	a.settle()
 	a.restore()
 	return a.result()
+}
+
+// reading is what there is to know of a file's newest content before it is
+// decoded.
+type reading struct {
+	name       string
+	sum        [sha256.Size]byte
+	unreadable string // as File.Unreadable
+	unknown    bool   // there is no content
+	blank      bool
+}
+
+func readingOf(f File) reading {
+	return reading{
+		name: f.Name, sum: sha256.Sum256(f.Data), unreadable: f.Unreadable,
+		unknown: f.Unreadable != "" && f.Data == nil, blank: len(bytes.TrimSpace(f.Data)) == 0,
+	}
+}
+
+// decode makes a version of the content of f.
+func (r reading) decode(f File) (*Version, []Problem) {
+	o, errs := Decode(f)
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return &Version{Name: r.name, Sum: r.sum, Objects: o}, nil
 }
 
 // contender is a file and the two versions that may be in force.
@@ -112,31 +115,32 @@ type contender struct {
 	errors   []Problem        // other than conflicts
 }
 
-func newContender(f File, previous *Version, decode func(File) decoded) *contender {
-	c := &contender{name: f.Name, previous: previous, has: make(map[defined]bool)}
+func newContender(r reading, previous *Version, decode func() (*Version, []Problem)) *contender {
+	c := &contender{name: r.name, previous: previous}
 	if previous != nil {
+		c.has = make(map[defined]bool)
 		for _, o := range previous.Objects.defined() {
 			c.has[o.id()] = true
 		}
 	}
-	if len(bytes.TrimSpace(f.Data)) == 0 && f.Unreadable == "" && len(c.has) > 0 {
+	if r.blank && r.unreadable == "" && len(c.has) > 0 {
 		// So looks a file that is being written in place, or a full disk.
-		c.errors = append(c.errors, Problem{Pos: Position{File: f.Name},
+		c.errors = append(c.errors, Problem{Pos: Position{File: r.name},
 			Reason: "empty, where something is in force: remove the file to revoke it"})
 		return c
 	}
-	if f.Unreadable != "" {
-		c.errors = append(c.errors, Problem{Pos: Position{File: f.Name}, Reason: "cannot be read: " + f.Unreadable})
-		if f.Data == nil {
+	if r.unreadable != "" {
+		c.errors = append(c.errors, Problem{Pos: Position{File: r.name}, Reason: "cannot be read: " + r.unreadable})
+		if r.unknown {
 			return c
 		}
 	}
-	if previous != nil && bytes.Equal(previous.File.Data, f.Data) {
+	if previous != nil && previous.Sum == r.sum {
 		c.newest = previous
-	} else if d := decode(f); len(d.errs) == 0 {
-		c.newest = &Version{File: File{Name: f.Name, Data: f.Data}, Objects: d.objects}
+	} else if v, errs := decode(); len(errs) == 0 {
+		c.newest = v
 	} else {
-		c.errors = append(c.errors, d.errs...)
+		c.errors = append(c.errors, errs...)
 	}
 	c.useNew = c.newest != nil
 	return c
@@ -260,22 +264,26 @@ func (a acceptance) conflicts(c *contender) []Problem {
 	return ps
 }
 
+// status says what became of c.
+func (a acceptance) status(c *contender) FileStatus {
+	s := FileStatus{Name: c.name, Errors: sortProblems(append(a.conflicts(c), c.errors...))}
+	switch {
+	case c.chosen() == nil:
+		s.State = Rejected
+	case len(s.Errors) > 0:
+		s.State = Kept
+	}
+	return s
+}
+
 func (a acceptance) result() ([]Version, []FileStatus) {
 	var versions []Version
 	status := make([]FileStatus, 0, len(a))
 	for _, c := range a {
-		s := FileStatus{Name: c.name, Errors: sortProblems(append(a.conflicts(c), c.errors...))}
-		v := c.chosen()
-		if v != nil {
+		if v := c.chosen(); v != nil {
 			versions = append(versions, *v)
 		}
-		switch {
-		case v == nil:
-			s.State = Rejected
-		case len(s.Errors) > 0:
-			s.State = Kept
-		}
-		status = append(status, s)
+		status = append(status, a.status(c))
 	}
 	return versions, status
 }

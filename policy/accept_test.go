@@ -25,7 +25,7 @@ func (d *directory) step(files map[string]string) []string {
 	for _, s := range status {
 		line := fmt.Sprintf("%s %s", s.Name, s.State)
 		for _, v := range d.inForce {
-			if v.File.Name == s.Name {
+			if v.Name == s.Name {
 				var names []string
 				for _, g := range v.Objects.Groups {
 					names = append(names, g.Key.Name)
@@ -103,28 +103,6 @@ func TestAccept(t *testing.T) {
 	}
 }
 
-func TestDecodeCache(t *testing.T) {
-	var c DecodeCache
-	bad := File{Name: "a", Data: []byte("{")}
-	_, first := c.Accept(nil, []File{bad})
-	_, second := c.Accept(nil, []File{bad})
-	_, plain := Accept(nil, []File{bad})
-	if !reflect.DeepEqual(first, plain) || !reflect.DeepEqual(second, plain) {
-		t.Errorf("got %v, then %v, want %v", first, second, plain)
-	}
-	if &first[0].Errors[0] == &second[0].Errors[0] {
-		t.Error("the cache gives away its own slice")
-	}
-	inForce, _ := c.Accept(nil, []File{asFile("a", "x")}) // the same file with another content
-	if len(inForce) != 1 || len(inForce[0].Objects.Groups) != 1 {
-		t.Errorf("got %v", inForce)
-	}
-	c.Accept(nil, nil)
-	if len(c.last) != 0 {
-		t.Errorf("a deleted file is remembered: %v", c.last)
-	}
-}
-
 func TestAcceptReportsEveryConflict(t *testing.T) {
 	_, status := Accept(nil, []File{asFile("a", "x y"), asFile("b", "y n x")})
 	if len(status[1].Errors) != 2 {
@@ -168,8 +146,8 @@ func TestAcceptProperties(t *testing.T) {
 					t.Fatalf("state without reason: %+v", s)
 				}
 				f := files[i]
-				had := slices.IndexFunc(inForce, func(v Version) bool { return v.File.Name == f.Name })
-				has := slices.IndexFunc(next, func(v Version) bool { return v.File.Name == f.Name })
+				had := slices.IndexFunc(inForce, func(v Version) bool { return v.Name == f.Name })
+				has := slices.IndexFunc(next, func(v Version) bool { return v.Name == f.Name })
 				if had >= 0 && has < 0 {
 					t.Fatalf("%s lost what was in force", f.Name)
 				}

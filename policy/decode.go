@@ -75,18 +75,42 @@ type decoder struct {
 	problems []Problem
 }
 
-// value is a YAML node and the path of fields that leads to it.
+// value is a YAML node and the way that leads to it, which only errors need.
 type value struct {
 	*yaml.Node
-	path string
+	up    *value // nil for a document
+	field string // of up, unless v is an element of it
+	i     int    // of the element, from 1
+}
+
+// path is the path of fields that leads to v.
+func (v *value) path() string {
+	switch {
+	case v.up == nil:
+		return ""
+	case v.i > 0:
+		return v.up.path() + "[" + strconv.Itoa(v.i-1) + "]"
+	}
+	return v.up.join(v.field)
+}
+
+// join is the path of a field of v.
+func (v *value) join(field string) string {
+	path := v.path()
+	if path == "" {
+		return field
+	}
+	return path + "." + field
 }
 
 func (d *decoder) pos(n *yaml.Node) Position {
-	return Position{File: d.file, Line: n.Line, Column: n.Column}
+	return spotOf(n).in(d.file)
 }
 
+func spotOf(n *yaml.Node) spot { return spot{int32(n.Line), int32(n.Column)} }
+
 func (d *decoder) fail(v value, format string, args ...any) {
-	d.failField(v.Node, v.path, format, args...)
+	d.failField(v.Node, v.path(), format, args...)
 }
 
 func (d *decoder) failField(n *yaml.Node, field, format string, args ...any) {
@@ -103,18 +127,27 @@ func (d *decoder) documents(data []byte) {
 			d.problems = append(d.problems, d.syntaxError(err))
 			return
 		}
-		if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 {
-			continue
+		if root := rootOf(&doc); root != nil {
+			d.document(root)
 		}
-		root := doc.Content[0]
-		if isNull(root) {
-			continue // an empty document, or nothing but comments
-		}
-		before := len(d.problems)
-		d.checkShape(value{root, ""}, 0)
-		if len(d.problems) == before {
-			d.manifest(root)
-		}
+	}
+}
+
+// rootOf is what a document holds; nil if that is nothing or only comments.
+func rootOf(doc *yaml.Node) *yaml.Node {
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 || isNull(doc.Content[0]) {
+		return nil
+	}
+	return doc.Content[0]
+}
+
+func (d *decoder) document(root *yaml.Node) {
+	before := len(d.problems)
+	if !shapely(root, 0) {
+		d.checkShape(value{Node: root}, 0)
+	}
+	if len(d.problems) == before {
+		d.manifest(root)
 	}
 }
 
@@ -137,12 +170,44 @@ func (d *decoder) syntaxError(err error) Problem {
 	if rest, ok := strings.CutPrefix(s, "line "); ok {
 		if num, text, ok := strings.Cut(rest, ": "); ok {
 			if line, err := strconv.Atoi(num); err == nil && line > 0 {
-				p.Pos.Line, s = line, text
+				p.Pos.Line, s = int32(line), text
 			}
 		}
 	}
 	p.Reason = "not YAML: " + s
 	return p
+}
+
+// shapely reports whether checkShape has nothing against n.
+func shapely(n *yaml.Node, depth int) bool {
+	if depth > maxDepth || n.Kind == yaml.AliasNode {
+		return false
+	}
+	step := 1
+	if n.Kind == yaml.MappingNode {
+		step = 2
+		if len(n.Content) > 64 {
+			return false // checkShape is faster
+		}
+	}
+	for i := step - 1; i < len(n.Content); i += step {
+		if !shapely(n.Content[i], depth+1) {
+			return false
+		}
+		if step == 1 {
+			continue
+		}
+		k := n.Content[i-1]
+		if k.Kind != yaml.ScalarNode || k.ShortTag() == "!!merge" {
+			return false
+		}
+		for j := 0; j < i-1; j += 2 {
+			if n.Content[j].Value == k.Value {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // checkShape refuses what no manifest needs anywhere, in free-form parts as
@@ -161,12 +226,12 @@ func (d *decoder) checkShape(v value, depth int) {
 		for i := 0; i+1 < len(v.Content); i += 2 {
 			k, val := v.Content[i], v.Content[i+1]
 			if k.Kind != yaml.ScalarNode || k.ShortTag() == "!!merge" {
-				d.failField(k, v.path, "field names must be plain strings")
+				d.failField(k, v.path(), "field names must be plain strings")
 				continue
 			}
-			child := value{val, join(v.path, k.Value)}
+			child := value{Node: val, up: &v, field: k.Value}
 			if first := seen[k.Value]; first != nil {
-				d.failField(k, child.path, "given twice; first on line %d", first.Line)
+				d.failField(k, v.join(k.Value), "given twice; first on line %d", first.Line)
 				continue
 			}
 			seen[k.Value] = k
@@ -174,19 +239,10 @@ func (d *decoder) checkShape(v value, depth int) {
 		}
 	case yaml.SequenceNode:
 		for i, c := range v.Content {
-			d.checkShape(value{c, index(v.path, i)}, depth+1)
+			d.checkShape(value{Node: c, up: &v, i: i + 1}, depth+1)
 		}
 	}
 }
-
-func join(path, field string) string {
-	if path == "" {
-		return field
-	}
-	return path + "." + field
-}
-
-func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 

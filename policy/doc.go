@@ -53,5 +53,10 @@
 // one host, and [Evaluate] is the reference: slow, written separately from
 // Resolve, and compared with it by a property test.
 //
+// [Ledger] and [Book] give what Accept, New and Resolve give, kept up to date at
+// a cost that depends on what a change concerns; property tests compare them.
+// A Ledger turns changed files into changed versions, a Book these and the
+// ports of the host into what differs in its Model.
+//
 // The package is pure: it opens no file, no socket and reads no clock.
 package policy

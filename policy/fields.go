@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -12,10 +13,14 @@ import (
 // fields is a mapping whose fields are taken out one by one, so that what is
 // left at the end is known to be unknown.
 type fields struct {
-	d     *decoder
-	v     value
-	taken []bool // per pair of v.Content
-	known []string
+	d       *decoder
+	v       value
+	taken   []bool // per pair of v.Content
+	known   []string
+	ignored []string // known as well
+
+	few     [16]bool // room for taken
+	fewName [6]string
 }
 
 // mapping reads v as a mapping. If it is none, that is reported and ok is
@@ -25,7 +30,22 @@ func (d *decoder) mapping(v value) (f *fields, ok bool) {
 		d.fail(v, "must be a mapping, not %s", describe(v.Node))
 		return nil, false
 	}
-	return &fields{d: d, v: v, taken: make([]bool, len(v.Content)/2)}, true
+	f = &fields{d: d, v: v}
+	f.known = f.fewName[:0]
+	if n := len(v.Content) / 2; n <= len(f.few) {
+		f.taken = f.few[:n]
+	} else {
+		f.taken = make([]bool, n)
+	}
+	return f, true
+}
+
+// ignore marks fields as known whose values do not matter.
+func (f *fields) ignore(names []string) {
+	f.ignored = names
+	for i := range f.taken {
+		f.taken[i] = f.taken[i] || slices.Contains(names, f.v.Content[2*i].Value)
+	}
 }
 
 // take returns the value of a field and marks it as known.
@@ -34,7 +54,7 @@ func (f *fields) take(name string) (value, bool) {
 	for i := 0; i+1 < len(f.v.Content); i += 2 {
 		if f.v.Content[i].Value == name {
 			f.taken[i/2] = true
-			return value{f.v.Content[i+1], join(f.v.path, name)}, true
+			return value{Node: f.v.Content[i+1], up: &f.v, field: name}, true
 		}
 	}
 	return value{}, false
@@ -44,7 +64,7 @@ func (f *fields) take(name string) (value, bool) {
 func (f *fields) require(name string) (value, bool) {
 	v, ok := f.take(name)
 	if !ok {
-		f.d.failField(f.v.Node, join(f.v.path, name), "is required")
+		f.d.failField(f.v.Node, f.v.join(name), "is required")
 	}
 	return v, ok
 }
@@ -57,13 +77,13 @@ func (f *fields) finish() {
 		}
 		k := f.v.Content[i]
 		reason := "unknown field"
-		for _, name := range f.known {
+		for _, name := range slices.Concat(f.known, f.ignored) {
 			if strings.EqualFold(name, k.Value) {
 				reason += "; did you mean " + name + "?"
 				break
 			}
 		}
-		f.d.failField(k, join(f.v.path, k.Value), "%s", reason)
+		f.d.failField(k, f.v.join(k.Value), "%s", reason)
 	}
 }
 
@@ -78,7 +98,7 @@ func (d *decoder) elements(v value) []value {
 	}
 	vs := make([]value, len(v.Content))
 	for i, n := range v.Content {
-		vs[i] = value{n, index(v.path, i)}
+		vs[i] = value{Node: n, up: &v, i: i + 1}
 	}
 	return vs
 }
@@ -146,18 +166,18 @@ func (d *decoder) label(v value, spaces bool) (string, bool) {
 
 // ref reads v as {name: ...}, a reference within the namespace. The position
 // is that of the name.
-func (d *decoder) ref(v value, namespace string) (Key, Position, bool) {
+func (d *decoder) ref(v value, namespace string) (Key, spot, bool) {
 	f, ok := d.mapping(v)
 	if !ok {
-		return Key{}, Position{}, false
+		return Key{}, spot{}, false
 	}
 	defer f.finish()
 	nv, ok := f.require("name")
 	if !ok {
-		return Key{}, Position{}, false
+		return Key{}, spot{}, false
 	}
 	name, ok := d.name(nv)
-	return Key{namespace, name}, d.pos(nv.Node), ok
+	return Key{namespace, name}, spotOf(nv.Node), ok
 }
 
 // describe names what a node is, for errors.

@@ -16,7 +16,7 @@ var metadataFields = []string{
 
 // manifest reads one document.
 func (d *decoder) manifest(root *yaml.Node) {
-	f, ok := d.mapping(value{root, ""})
+	f, ok := d.mapping(value{Node: root})
 	if !ok {
 		return
 	}
@@ -91,9 +91,7 @@ func (d *decoder) metadata(top *fields) (key Key, uid string) {
 	if v, ok := f.take("uid"); ok {
 		uid, _ = d.label(v, false)
 	}
-	for _, name := range metadataFields {
-		f.take(name)
-	}
+	f.ignore(metadataFields)
 	return key, uid
 }
 
@@ -136,7 +134,7 @@ func (d *decoder) subnet(top *fields, key Key, pos Position) Subnet {
 func (d *decoder) virtualMachine(top *fields, key Key, uid string, pos Position) VirtualMachine {
 	vm := VirtualMachine{Key: key, UID: uid, Pos: pos}
 	status := d.statusAddrs(top)
-	vm.Interfaces = []Interface{{ID: key.Name, Addrs: status, Pos: pos}}
+	vm.Interfaces = []Interface{{ID: key.Name, Addrs: status, at: spotOf(top.v.Node)}}
 	v, ok := top.take("spec")
 	if !ok || isNull(v.Node) {
 		return vm
@@ -161,12 +159,16 @@ func (d *decoder) virtualMachine(top *fields, key Key, uid string, pos Position)
 		}
 	}
 	if v, ok := nf.take("securityGroups"); ok && !isNull(v.Node) {
-		vm.Groups, vm.groupPos = d.memberships(v, key.Namespace)
+		var at []spot
+		vm.Groups, at = d.memberships(v, key.Namespace)
+		if len(at) > 0 {
+			vm.groupsAt = &at
+		}
 	}
 	return vm
 }
 
-func (d *decoder) memberships(v value, namespace string) (groups []Key, pos []Position) {
+func (d *decoder) memberships(v value, namespace string) (groups []Key, at []spot) {
 	f, ok := d.mapping(v)
 	if !ok {
 		return nil, nil
@@ -181,16 +183,16 @@ func (d *decoder) memberships(v value, namespace string) (groups []Key, pos []Po
 		if ok && slices.Contains(groups, k) {
 			d.fail(e, "%s is listed twice", k.Name)
 		} else if ok {
-			groups, pos = append(groups, k), append(pos, p)
+			groups, at = append(groups, k), append(at, p)
 		}
 	}
-	return groups, pos
+	return groups, at
 }
 
 func (d *decoder) interfaces(v value, vm Key, status []netip.Addr) []Interface {
 	var ifaces []Interface
 	for i, e := range d.elements(v) {
-		n := Interface{Pos: d.pos(e.Node)}
+		n := Interface{at: spotOf(e.Node)}
 		if i == 0 {
 			n.ID, n.Addrs = vm.Name, status
 		}
@@ -201,10 +203,10 @@ func (d *decoder) interfaces(v value, vm Key, status []netip.Addr) []Interface {
 		if v, ok := f.take("id"); ok {
 			n.ID, _ = d.label(v, false)
 		} else if i > 0 {
-			d.fail(value{e.Node, join(e.path, "id")}, "is required for every interface but the first")
+			d.failField(e.Node, e.join("id"), "is required for every interface but the first")
 		}
 		if n.ID != "" && slices.ContainsFunc(ifaces, func(o Interface) bool { return o.ID == n.ID }) {
-			d.fail(value{e.Node, join(e.path, "id")}, "%q is used by two interfaces", n.ID)
+			d.failField(e.Node, e.join("id"), "%q is used by two interfaces", n.ID)
 		}
 		if v, ok := f.take("macAddress"); ok {
 			n.MAC = d.mac(v)
@@ -213,8 +215,7 @@ func (d *decoder) interfaces(v value, vm Key, status []netip.Addr) []Interface {
 			n.Addrs = d.addrs(v)
 		}
 		if v, ok := f.take("subnetRef"); ok {
-			n.Subnet, n.subnetPos, _ = d.ref(v, vm.Namespace)
-			n.subnetField = join(v.path, "name")
+			n.Subnet, n.subnetAt, _ = d.ref(v, vm.Namespace)
 		}
 		f.finish()
 		ifaces = append(ifaces, n)

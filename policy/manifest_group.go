@@ -211,13 +211,11 @@ func (d *decoder) remote(v value, r *Rule, namespace string) {
 	}
 	if hasGroup {
 		r.Remote = Remote{Kind: RemoteGroup}
-		r.Remote.Ref, r.refPos, _ = d.ref(group, namespace)
-		r.refField = join(group.path, "name")
+		r.Remote.Ref, r.refAt, _ = d.ref(group, namespace)
 	}
 	if hasSubnet {
 		r.Remote = Remote{Kind: RemoteSubnet}
-		r.Remote.Ref, r.refPos, _ = d.ref(subnet, namespace)
-		r.refField = join(subnet.path, "name")
+		r.Remote.Ref, r.refAt, _ = d.ref(subnet, namespace)
 	}
 }
 
@@ -240,7 +238,7 @@ func (d *decoder) remoteAddress(v value) netip.Prefix {
 		p, _ := d.prefix(lower)
 		return p
 	default:
-		d.failField(v.Node, join(v.path, "IPAddressOrCIDR"), "is required")
+		d.failField(v.Node, v.join("IPAddressOrCIDR"), "is required")
 	}
 	return netip.Prefix{}
 }

@@ -9,14 +9,13 @@ import (
 // placed is an interface of a manifest with everything looked up that does not
 // depend on the host.
 type placed struct {
-	vm      int // into Policy.vms
-	iface   Interface
+	vm      *VirtualMachine
+	n       *Interface
 	id      string       // the iface-id it is found by; "" if another has it
 	uid     string       // the vm-id it is found by; "" if another VM has it
 	vpc     string       // "" = none
 	subnets []Key        // sorted
 	addrs   []netip.Addr // without those that another interface has
-	groups  []string     // existing groups, sorted
 }
 
 // claim is an address within a VPC.
@@ -33,44 +32,30 @@ func (p *Policy) place() {
 	addrs := make(map[claim]Key, len(p.vms))
 	p.placed = make([]placed, 0, len(p.vms))
 	p.members = make([]Member, 0, len(p.vms))
-	bySubnet := make(map[string][]Subnet) // by namespace, sorted by key
-	for _, s := range p.subnets {
-		bySubnet[s.Key.Namespace] = append(bySubnet[s.Key.Namespace], s)
-	}
-	for i, vm := range p.vms {
-		object := kindVM + " " + vm.Key.String()
+	for i := range p.vms {
+		vm := &p.vms[i]
 		uid := vm.UID
 		if other, taken := uids[uid]; uid != "" && taken {
-			p.warn(vm.Pos, object, "metadata.uid", "%q is already the uid of VM %s: not used to find ports", uid, other)
+			p.warn(uidTaken(vm, other))
 			uid = ""
 		} else if uid != "" {
 			uids[uid] = vm.Key
 		}
-		var groups []string
-		for _, k := range p.GroupsOf(vm) {
-			if p.GroupExists(k) {
-				groups = append(groups, k.String())
-			}
-		}
-		slices.Sort(groups)
-		groups = slices.Compact(groups)
-
-		ifaces := slices.Clone(vm.Interfaces)
-		slices.SortStableFunc(ifaces, func(a, b Interface) int { return cmp.Compare(a.ID, b.ID) })
-		for _, n := range ifaces {
-			x := placed{vm: i, iface: n, id: n.ID, uid: uid, groups: groups}
+		groups := existing(p, p.GroupsOf(*vm))
+		for _, i := range interfaceOrder(vm) {
+			n := &vm.Interfaces[i]
+			x := placed{vm: vm, n: n, id: n.ID, uid: uid}
 			if other, taken := ids[n.ID]; taken {
-				p.warn(n.Pos, object, "spec.networking.interfaces", "id %q is already used by VM %s: not used to find ports", n.ID, other)
+				p.warn(idTaken(vm, n, other))
 				x.id = ""
 			} else {
 				ids[n.ID] = vm.Key
 			}
-			x.vpc, x.subnets = p.locate(object, vm.Key.Namespace, n, bySubnet[vm.Key.Namespace])
+			x.vpc, x.subnets = locate(p, vm, i, p.warn)
 			for _, a := range n.Addrs {
 				c := claim{x.vpc, a}
 				if other, taken := addrs[c]; taken && x.vpc != "" {
-					p.warn(n.Pos, object, "spec.networking.interfaces",
-						"address %s of interface %q is already used by VM %s in VPC %s: refused", a, n.ID, other, x.vpc)
+					p.warn(addrTaken(vm, n, a, x.vpc, other))
 					continue
 				}
 				addrs[c] = vm.Key
@@ -85,58 +70,54 @@ func (p *Policy) place() {
 			}
 		}
 	}
-	slices.SortFunc(p.members, func(a, b Member) int {
-		return cmp.Or(cmp.Compare(a.VPC, b.VPC), a.Addr.Compare(b.Addr))
-	})
+	slices.SortFunc(p.members, compareMembers)
+	p.idOf = make(map[string]int, len(p.placed))
+	p.uidOf = make(map[string][]int, len(p.placed))
+	for i, x := range p.placed {
+		if x.id != "" {
+			p.idOf[x.id] = i
+		}
+		if x.uid != "" {
+			p.uidOf[x.uid] = append(p.uidOf[x.uid], i)
+		}
+	}
 }
 
-// locate finds the VPC and the subnets of interface n, given the subnets of
-// its namespace.
-func (p *Policy) locate(object, namespace string, n Interface, subnets []Subnet) (vpc string, in []Key) {
-	if !n.Subnet.IsZero() {
-		s, ok := p.Subnet(n.Subnet)
-		if !ok {
-			p.warn(n.subnetPos, object, n.subnetField, "no subnet %s: interface %q is in no VPC", n.Subnet, n.ID)
-			return "", nil
-		}
-		for _, a := range n.Addrs {
-			if !slices.ContainsFunc(s.Prefixes, func(b netip.Prefix) bool { return b.Contains(a) }) {
-				p.warn(n.Pos, object, n.subnetField, "address %s of interface %q is outside its subnet %s", a, n.ID, n.Subnet)
-			}
-		}
-		return s.VPC.String(), []Key{n.Subnet}
+func (p *Policy) warn(w Problem) { p.problems = append(p.problems, w) }
+
+func (p *Policy) byID(id string) (placed, bool) {
+	i, ok := p.idOf[id]
+	if !ok {
+		return placed{}, false
 	}
-	var vpcs []string
-	for _, a := range n.Addrs {
-		held := holders(subnets, a)
-		for _, s := range held {
-			vpcs = append(vpcs, s.VPC.String())
-		}
-		if len(held) > 0 {
-			in = append(in, held[0].Key)
-		}
-	}
-	slices.Sort(vpcs)
-	vpcs = slices.Compact(vpcs)
-	switch len(vpcs) {
-	case 0:
-		return Key{namespace, DefaultVPC}.String(), nil
-	case 1:
-		slices.SortFunc(in, Key.Compare)
-		return vpcs[0], slices.Compact(in)
-	}
-	p.warn(n.Pos, object, "spec.networking.interfaces",
-		"the addresses of interface %q are in subnets of several VPCs (%s, %s): name the subnet with subnetRef; it is in no VPC until then",
-		n.ID, vpcs[0], vpcs[1])
-	return "", nil
+	return p.placed[i], true
 }
 
-// holders returns the subnets whose prefix holds a, only those with the
-// longest such prefix, in their order.
-func holders(subnets []Subnet, a netip.Addr) []Subnet {
+func (p *Policy) byUID(uid string) []placed {
+	var xs []placed
+	for _, i := range p.uidOf[uid] {
+		xs = append(xs, p.placed[i])
+	}
+	return xs
+}
+
+func (p *Policy) inVPC(vpc string) []Subnet {
+	var in []Subnet
+	for _, s := range p.subnets {
+		if s.VPC.String() == vpc {
+			in = append(in, s)
+		}
+	}
+	return in
+}
+
+func (p *Policy) holders(namespace string, a netip.Addr) []Subnet {
 	var held []Subnet
 	longest := -1
-	for _, s := range subnets {
+	for _, s := range p.subnets {
+		if s.Key.Namespace != namespace {
+			continue
+		}
 		for _, prefix := range s.Prefixes {
 			switch {
 			case !prefix.Contains(a) || prefix.Bits() < longest:
@@ -148,4 +129,81 @@ func holders(subnets []Subnet, a netip.Addr) []Subnet {
 		}
 	}
 	return held
+}
+
+// existing returns those of the groups that exist, as "ns/name", sorted.
+func existing(l lookup, groups []Key) []string {
+	var ids []string
+	for _, k := range groups {
+		if l.GroupExists(k) {
+			ids = append(ids, k.String())
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// interfaceOrder returns the indexes of the interfaces of vm by interface id.
+func interfaceOrder(vm *VirtualMachine) []int {
+	if len(vm.Interfaces) == 1 {
+		return only[:]
+	}
+	order := make([]int, len(vm.Interfaces))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(vm.Interfaces[a].ID, vm.Interfaces[b].ID) })
+	return order
+}
+
+var only = [1]int{0} // never changed
+
+func compareMembers(a, b Member) int {
+	return cmp.Or(cmp.Compare(a.VPC, b.VPC), a.Addr.Compare(b.Addr))
+}
+
+// locate finds the VPC and the subnets of the i-th interface of vm. What is
+// wrong with it is given to warn, unless that is nil.
+func locate(l lookup, vm *VirtualMachine, i int, warn func(Problem)) (vpc string, in []Key) {
+	n := &vm.Interfaces[i]
+	if !n.Subnet.IsZero() {
+		s, ok := l.Subnet(n.Subnet)
+		if !ok {
+			if warn != nil {
+				warn(warning(n.subnetAt.in(vm.Pos.File), vm.object(), subnetField(i), "no subnet %s: interface %q is in no VPC", n.Subnet, n.ID))
+			}
+			return "", nil
+		}
+		for _, a := range n.Addrs {
+			if warn != nil && !slices.ContainsFunc(s.Prefixes, func(b netip.Prefix) bool { return b.Contains(a) }) {
+				warn(warning(n.pos(vm), vm.object(), subnetField(i), "address %s of interface %q is outside its subnet %s", a, n.ID, n.Subnet))
+			}
+		}
+		return s.VPC.String(), []Key{n.Subnet}
+	}
+	var vpcs []string
+	for _, a := range n.Addrs {
+		held := l.holders(vm.Key.Namespace, a)
+		for _, s := range held {
+			vpcs = append(vpcs, s.VPC.String())
+		}
+		if len(held) > 0 {
+			in = append(in, held[0].Key)
+		}
+	}
+	slices.Sort(vpcs)
+	vpcs = slices.Compact(vpcs)
+	switch len(vpcs) {
+	case 0:
+		return Key{vm.Key.Namespace, DefaultVPC}.String(), nil
+	case 1:
+		slices.SortFunc(in, Key.Compare)
+		return vpcs[0], slices.Compact(in)
+	}
+	if warn != nil {
+		warn(warning(n.pos(vm), vm.object(), "spec.networking.interfaces",
+			"the addresses of interface %q are in subnets of several VPCs (%s, %s): name the subnet with subnetRef; it is in no VPC until then",
+			n.ID, vpcs[0], vpcs[1]))
+	}
+	return "", nil
 }

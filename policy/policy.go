@@ -58,6 +58,22 @@ type Options struct {
 	DefaultContent DefaultContent
 }
 
+// withDefaults fills in what is not set.
+func (o Options) withDefaults() Options {
+	if o.DefaultGroup == "" {
+		o.DefaultGroup = DefaultGroupName
+	}
+	return o
+}
+
+// groupsOf returns the groups that vm is in, existing or not.
+func (o Options) groupsOf(vm *VirtualMachine) []Key {
+	if len(vm.Groups) == 0 {
+		return []Key{{vm.Key.Namespace, o.DefaultGroup}}
+	}
+	return vm.Groups
+}
+
 // Policy is everything the manifests define, indexed. It does not change, and
 // what its methods return must not be changed either.
 type Policy struct {
@@ -69,6 +85,8 @@ type Policy struct {
 	subnetOf map[Key]int // into subnets
 	vmOf     map[Key]int // into vms
 	placed   []placed
+	idOf     map[string]int   // into placed, by placed.id
+	uidOf    map[string][]int // into placed, by placed.uid
 	members  []Member
 	problems []Problem
 }
@@ -79,10 +97,7 @@ type Policy struct {
 // Problems: that is how a policy looks while it is being written, and what is
 // missing allows nothing. The Policy is never nil.
 func New(files []Objects, opts Options) (*Policy, []Problem) {
-	if opts.DefaultGroup == "" {
-		opts.DefaultGroup = DefaultGroupName
-	}
-	p := &Policy{opts: opts}
+	p := &Policy{opts: opts.withDefaults()}
 	var errs []Problem
 	first := make(map[defined]defined)
 	fresh := func(o defined) bool {
@@ -184,47 +199,14 @@ func (p *Policy) GroupExists(k Key) bool {
 
 // GroupsOf returns the groups that vm is in, existing or not: those it lists,
 // or the default group of its namespace if it lists none.
-func (p *Policy) GroupsOf(vm VirtualMachine) []Key {
-	if len(vm.Groups) == 0 {
-		return []Key{{vm.Key.Namespace, p.opts.DefaultGroup}}
-	}
-	return vm.Groups
-}
-
-// warn adds a warning.
-func (p *Policy) warn(pos Position, object, field, format string, args ...any) {
-	p.problems = append(p.problems, Problem{
-		Pos: pos, Object: object, Field: field, Reason: fmt.Sprintf(format, args...), Warning: true,
-	})
-}
+func (p *Policy) GroupsOf(vm VirtualMachine) []Key { return p.opts.groupsOf(&vm) }
 
 // checkReferences warns of references to what does not exist.
 func (p *Policy) checkReferences() {
-	for _, g := range p.groups {
-		for _, r := range g.Rules {
-			object := kindGroup + " " + g.Key.String()
-			switch {
-			case r.Remote.Kind == RemoteGroup && !p.GroupExists(r.Remote.Ref):
-				p.warn(r.refPos, object, r.refField, "no security group %s: rule %s allows nothing", r.Remote.Ref, r.Name)
-			case r.Remote.Kind == RemoteSubnet:
-				if _, ok := p.subnetOf[r.Remote.Ref]; !ok {
-					p.warn(r.refPos, object, r.refField, "no subnet %s: rule %s allows nothing", r.Remote.Ref, r.Name)
-				}
-			}
-		}
+	for i := range p.groups {
+		p.problems = append(p.problems, lostRemotes(p, &p.groups[i])...)
 	}
-	for _, vm := range p.vms {
-		for i, k := range vm.Groups {
-			if p.GroupExists(k) {
-				continue
-			}
-			pos := vm.Pos
-			if i < len(vm.groupPos) {
-				pos = vm.groupPos[i]
-			}
-			p.warn(pos, kindVM+" "+vm.Key.String(),
-				fmt.Sprintf("spec.networking.securityGroups.securityGroupMemberships[%d].name", i),
-				"no security group %s: it allows the VM nothing", k)
-		}
+	for i := range p.vms {
+		p.problems = append(p.problems, lostMemberships(p, &p.vms[i])...)
 	}
 }

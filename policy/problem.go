@@ -21,17 +21,23 @@ type File struct {
 // means unknown.
 type Position struct {
 	File         string
-	Line, Column int
+	Line, Column int32
 }
+
+// spot is a Position in a file that is known from elsewhere.
+type spot struct{ line, column int32 }
+
+// in is the Position of s in the file.
+func (s spot) in(file string) Position { return Position{file, s.line, s.column} }
 
 // String returns "file:line:column" without the parts that are unknown.
 func (p Position) String() string {
 	var b strings.Builder
 	b.WriteString(p.File)
 	if p.Line > 0 {
-		b.WriteString(":" + strconv.Itoa(p.Line))
+		b.WriteString(":" + strconv.Itoa(int(p.Line)))
 		if p.Column > 0 {
-			b.WriteString(":" + strconv.Itoa(p.Column))
+			b.WriteString(":" + strconv.Itoa(int(p.Column)))
 		}
 	}
 	return b.String()

@@ -17,15 +17,23 @@ import (
 // to one port only. A port that gets no interface is an Endpoint that is not
 // Known.
 func (p *Policy) Resolve(vifs []VIF) *Model {
-	r := &resolver{p: p, groups: make(map[string]RuleGroup)}
-	m := &Model{Members: p.members}
+	m := resolve(p, vifs, make(map[string]RuleGroup))
+	m.Members = p.members
+	return m
+}
+
+// resolve is Resolve without the Members. Rule groups that are known are not
+// made again; those that are made are added to known.
+func resolve(l lookup, vifs []VIF, known map[string]RuleGroup) *Model {
+	r := &resolver{l: l, opts: l.Options(), known: known, used: make(map[string]bool)}
+	m := &Model{}
 	vifs = r.ports(vifs)
 	owners := r.identify(vifs)
 	macs := make(map[tagMAC]string)
 	for i, v := range vifs {
 		e := Endpoint{VIF: v.Name, OFPort: v.OFPort, Tag: v.Tag, MAC: v.MAC}
-		if owners[i] >= 0 {
-			r.fill(&e, v, p.placed[owners[i]])
+		if owners[i].vm != nil {
+			r.fill(&e, v, owners[i])
 		}
 		if e.MAC.IsMulticast() {
 			r.warn(v, "attached-mac %s is a multicast address: refused", e.MAC)
@@ -41,8 +49,8 @@ func (p *Policy) Resolve(vifs []VIF) *Model {
 		}
 		m.Endpoints = append(m.Endpoints, e)
 	}
-	for _, g := range r.groups {
-		m.Groups = append(m.Groups, g)
+	for id := range r.used {
+		m.Groups = append(m.Groups, known[id])
 	}
 	slices.SortFunc(m.Groups, func(a, b RuleGroup) int { return cmp.Compare(a.ID, b.ID) })
 	m.Problems = sortProblems(r.problems)
@@ -56,8 +64,10 @@ type tagMAC struct {
 
 // resolver collects what one Resolve finds.
 type resolver struct {
-	p        *Policy
-	groups   map[string]RuleGroup // by ID
+	l        lookup
+	opts     Options
+	known    map[string]RuleGroup // by ID
+	used     map[string]bool      // of known
 	problems []Problem
 }
 
@@ -88,48 +98,40 @@ func (r *resolver) ports(vifs []VIF) []VIF {
 	return out
 }
 
-// identify finds the interface of every VIF: an index into Policy.placed, or
-// -1. vifs are sorted.
-func (r *resolver) identify(vifs []VIF) []int {
-	byID := make(map[string]int)
-	byUID := make(map[string][]int)
-	for i, x := range r.p.placed {
-		if x.id != "" {
-			byID[x.id] = i
+// identify finds the interface of every VIF; without VM if there is none. vifs
+// are sorted.
+func (r *resolver) identify(vifs []VIF) []placed {
+	owners := make([]placed, len(vifs))
+	user := make(map[*Interface]VIF)
+	give := func(i int, owner placed) {
+		if other, taken := user[owner.n]; taken {
+			r.warn(vifs[i], "is a second port of interface %q of VM %s, which has port %s: refused", owner.n.ID, owner.vm.Key, other.Name)
+			return
 		}
-		if x.uid != "" {
-			byUID[x.uid] = append(byUID[x.uid], i)
-		}
-	}
-	owners := make([]int, len(vifs))
-	user := make(map[int]VIF) // by index into placed
-	give := func(i, owner int) {
-		if other, taken := user[owner]; taken {
-			r.warn(vifs[i], "is a second port of %s, which has port %s: refused", r.name(owner), other.Name)
-			owner = -1
-		} else {
-			user[owner] = vifs[i]
-		}
+		user[owner.n] = vifs[i]
 		owners[i] = owner
 	}
 	var rest []int
 	for i, v := range vifs {
-		owner, ok := byID[v.IfaceID]
-		if v.IfaceID == "" || !ok {
-			rest = append(rest, i)
-			continue
+		if v.IfaceID != "" {
+			if owner, ok := r.l.byID(v.IfaceID); ok {
+				give(i, owner)
+				continue
+			}
 		}
-		give(i, owner)
+		rest = append(rest, i)
 	}
 	for _, i := range rest {
 		v := vifs[i]
-		owners[i] = -1
-		candidates := byUID[v.VMID]
-		if v.VMID == "" || len(candidates) == 0 {
+		if v.VMID == "" {
+			continue
+		}
+		candidates := r.l.byUID(v.VMID)
+		if len(candidates) == 0 {
 			continue
 		}
 		if len(candidates) > 1 {
-			candidates = r.withMAC(candidates, v.MAC)
+			candidates = withMAC(candidates, v.MAC)
 		}
 		if len(candidates) != 1 {
 			r.warn(v, "vm-id %q is that of a VM with several interfaces and attached-mac %s does not say which: refused", v.VMID, v.MAC)
@@ -141,37 +143,32 @@ func (r *resolver) identify(vifs []VIF) []int {
 }
 
 // withMAC returns those of the candidates whose manifest gives them mac.
-func (r *resolver) withMAC(candidates []int, mac MAC) []int {
-	var out []int
+func withMAC(candidates []placed, mac MAC) []placed {
+	var out []placed
 	for _, c := range candidates {
-		if m := r.p.placed[c].iface.MAC; m == mac && !m.IsZero() {
+		if c.n.MAC == mac && !mac.IsZero() {
 			out = append(out, c)
 		}
 	}
 	return out
 }
 
-func (r *resolver) name(i int) string {
-	x := r.p.placed[i]
-	return fmt.Sprintf("interface %q of VM %s", x.iface.ID, r.p.vms[x.vm].Key)
-}
-
 // fill writes what the manifest of x says about port v.
 func (r *resolver) fill(e *Endpoint, v VIF, x placed) {
-	vm := r.p.vms[x.vm]
+	vm := x.vm
 	e.VM, e.Known = vm.Key, true
 	e.VPC, e.Subnets, e.Addrs = x.vpc, x.subnets, x.addrs
-	if !x.iface.MAC.IsZero() {
-		if !v.MAC.IsZero() && v.MAC != x.iface.MAC {
-			r.warn(v, "attached-mac %s differs from macAddress %s of VM %s, which is used", v.MAC, x.iface.MAC, vm.Key)
+	if !x.n.MAC.IsZero() {
+		if !v.MAC.IsZero() && v.MAC != x.n.MAC {
+			r.warn(v, "attached-mac %s differs from macAddress %s of VM %s, which is used", v.MAC, x.n.MAC, vm.Key)
 		}
-		e.MAC = x.iface.MAC
+		e.MAC = x.n.MAC
 	}
 	if v.VMID != "" && vm.UID != "" && v.VMID != vm.UID {
 		r.warn(v, "vm-id %q is not the uid of VM %s, whose iface-id it has", v.VMID, vm.Key)
 	}
-	for _, k := range r.p.GroupsOf(vm) {
-		if r.p.GroupExists(k) {
+	for _, k := range r.opts.groupsOf(vm) {
+		if r.l.GroupExists(k) {
 			e.Groups = append(e.Groups, r.group(k, x))
 		}
 	}
@@ -181,38 +178,50 @@ func (r *resolver) fill(e *Endpoint, v VIF, x placed) {
 
 // group makes the rule group of k for interface x and returns its ID.
 func (r *resolver) group(k Key, x placed) string {
-	g, ok := r.p.Group(k)
+	g, ok := r.l.Group(k)
 	if !ok {
 		return r.builtIn(k, x)
 	}
 	id := k.String()
-	if _, done := r.groups[id]; done {
-		return id
+	if r.use(id) {
+		r.known[id] = ruleGroup(r.l, &g)
 	}
-	rg := RuleGroup{ID: id}
-	for _, rule := range g.Rules {
-		if remote, ok := r.remote(rule.Remote); ok {
-			rg.Rules = append(rg.Rules, ResolvedRule{
-				Group: id, Name: rule.Name, Direction: rule.Direction, Protocol: rule.Protocol,
-				Ports: rule.Ports, Remote: remote,
-			})
-		}
-	}
-	r.groups[id] = rg
 	return id
 }
 
+// use marks a rule group as used and reports whether it must be made.
+func (r *resolver) use(id string) bool {
+	r.used[id] = true
+	_, ok := r.known[id]
+	return !ok
+}
+
+// ruleGroup is a group that a manifest defines.
+func ruleGroup(l lookup, g *Group) RuleGroup {
+	rg := RuleGroup{ID: g.Key.String()}
+	for i := range g.Rules {
+		rule := &g.Rules[i]
+		if to, ok := remote(l, rule.Remote); ok {
+			rg.Rules = append(rg.Rules, ResolvedRule{
+				Group: rg.ID, Name: rule.Name, Direction: rule.Direction, Protocol: rule.Protocol,
+				Ports: rule.Ports, Remote: to,
+			})
+		}
+	}
+	return rg
+}
+
 // remote looks a remote up; ok is false if it refers to nothing.
-func (r *resolver) remote(rem Remote) (out ResolvedRemote, ok bool) {
+func remote(l lookup, rem Remote) (out ResolvedRemote, ok bool) {
 	switch rem.Kind {
 	case RemoteAnywhere:
 		return ResolvedRemote{Kind: ResolvedAnywhere}, true
 	case RemoteCIDR:
 		return prefixes(rem.Prefix), true
 	case RemoteGroup:
-		return ResolvedRemote{Kind: ResolvedMembers, Group: rem.Ref.String()}, r.p.GroupExists(rem.Ref)
+		return ResolvedRemote{Kind: ResolvedMembers, Group: rem.Ref.String()}, l.GroupExists(rem.Ref)
 	case RemoteSubnet:
-		s, ok := r.p.Subnet(rem.Ref)
+		s, ok := l.Subnet(rem.Ref)
 		return prefixes(s.Prefixes...), ok
 	}
 	return ResolvedRemote{}, false
@@ -224,12 +233,12 @@ func (r *resolver) builtIn(k Key, x placed) string {
 	id := k.String()
 	var from []Subnet // ingress is allowed from these
 	ingress := ""     // the name of the rule
-	switch r.p.opts.DefaultContent {
+	switch r.opts.DefaultContent {
 	case OwnSubnet:
 		ingress = "own-subnet"
 		var names []string
 		for _, sk := range x.subnets {
-			s, _ := r.p.Subnet(sk)
+			s, _ := r.l.Subnet(sk)
 			from = append(from, s)
 			names = append(names, sk.String())
 		}
@@ -237,17 +246,13 @@ func (r *resolver) builtIn(k Key, x placed) string {
 	case WholeVPC:
 		ingress = "whole-vpc"
 		id += "[vpc " + x.vpc + "]"
-		for _, s := range r.p.subnets {
-			if s.VPC.String() == x.vpc {
-				from = append(from, s)
-			}
-		}
+		from = r.l.inVPC(x.vpc)
 	}
-	if _, done := r.groups[id]; done {
+	if !r.use(id) {
 		return id
 	}
 	rg := RuleGroup{ID: id}
-	if r.p.opts.DefaultContent != Nothing {
+	if r.opts.DefaultContent != Nothing {
 		rg.Rules = append(rg.Rules, ResolvedRule{
 			Group: k.String(), Name: "all-egress", Direction: Egress, Ports: allPorts,
 		})
@@ -261,7 +266,7 @@ func (r *resolver) builtIn(k Key, x placed) string {
 			Group: k.String(), Name: ingress, Direction: Ingress, Ports: allPorts, Remote: prefixes(blocks...),
 		})
 	}
-	r.groups[id] = rg
+	r.known[id] = rg
 	return id
 }
 

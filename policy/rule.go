@@ -156,6 +156,5 @@ type Rule struct {
 	Remote    Remote
 	Pos       Position // of the rule in its file
 
-	refPos   Position // of Remote.Ref
-	refField string
+	refAt spot // of the name in Remote.Ref, in the group's file
 }

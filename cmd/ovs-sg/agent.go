@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"os/signal"
 	"os/user"
@@ -47,6 +48,7 @@ type agentCmd struct {
 	ControlGroup string `help:"Group that may use the control socket, besides its owner." placeholder:"GROUP"`
 
 	MetricsAddr string        `help:"Serve Prometheus metrics on this TCP address." placeholder:"ADDR"`
+	DebugAddr   string        `help:"Serve profiles (net/http/pprof) on this TCP address, for those who look into the agent." placeholder:"ADDR"`
 	LogFormat   string        `help:"console or json." enum:"console,json" default:"console"`
 	LogLevel    string        `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	Resync      time.Duration `help:"How often the policy directory is read without any event." default:"30s"`
@@ -136,17 +138,23 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	}
 	defer listener.Close()
 
+	var collector collector
+	collector.saveTime()
 	g, ctx := errgroup.WithContext(ctx)
 	files := make(chan controller.Files)
 	cfg.Files = files
 	c := controller.New(cfg)
 	g.Go(func() error { return watcher.Run(ctx) })
 	g.Go(func() error { return db.Run(ctx) })
-	g.Go(func() error { return relay(ctx, watcher.Snapshots(), files) })
+	g.Go(func() error { return relay(ctx, watcher.Snapshots(), files, &collector) })
 	g.Go(func() error { return c.Run(ctx) })
+	g.Go(func() error { return collector.saveMemory(ctx, c.Settled()) })
 	g.Go(func() error { return c.Serve(ctx, listener) })
 	if a.MetricsAddr != "" {
 		g.Go(func() error { return serveMetrics(ctx, a.MetricsAddr, c) })
+	}
+	if a.DebugAddr != "" {
+		g.Go(func() error { return serveProfiles(ctx, a.DebugAddr) })
 	}
 	log.Info("agent started", zap.String("bridge", a.Bridge), zap.String("policy", a.PolicyDir), zap.String("version", version))
 	g.Go(func() error { return notifySystemd(ctx, c) })
@@ -174,7 +182,7 @@ func notifySystemd(ctx context.Context, c *controller.Controller) error {
 			return ctx.Err()
 		case <-tick.C:
 			answer, cancel := context.WithTimeout(ctx, interval/3)
-			_, err := c.Status(answer)
+			_, err := c.Status(answer, false)
 			cancel()
 			if err == nil {
 				_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
@@ -203,13 +211,15 @@ func portsError(s ovsdb.Status) string {
 }
 
 // relay hands the directory's snapshots to the controller, the newest first.
-func relay(ctx context.Context, in <-chan dirwatch.Snapshot, out chan<- controller.Files) error {
+func relay(ctx context.Context, in <-chan dirwatch.Snapshot, out chan<- controller.Files, collector *collector) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case s := <-in:
-			f := controller.Files{Seq: s.Seq, Files: s.Files, Since: s.First}
+			collector.many(len(s.Changes))
+			f := controller.Files{Seq: s.Seq, Changes: s.Changes, Since: s.First}
+			s.Changes = nil
 			if s.Err != nil {
 				f.Err = s.Err.Error()
 			}
@@ -269,11 +279,25 @@ func serveMetrics(ctx context.Context, addr string, c *controller.Controller) er
 	registry.MustRegister(c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return serveHTTP(ctx, "metrics", addr, mux)
+}
+
+func serveProfiles(ctx context.Context, addr string) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return serveHTTP(ctx, "profiles", addr, mux)
+}
+
+func serveHTTP(ctx context.Context, what, addr string, mux *http.ServeMux) error {
 	server := &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("metrics: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return ctx.Err()
 }

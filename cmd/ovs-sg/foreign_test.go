@@ -38,7 +38,7 @@ func TestTakesBridgeOver(t *testing.T) {
 	h.start()
 	h.wait()
 	for _, l := range lines(h.flows()) {
-		if !strings.HasPrefix(l, "cookie=0x5e61") {
+		if !strings.HasPrefix(l, "cookie=0x5e62") {
 			t.Errorf("not ours: %s", l)
 		}
 	}

@@ -128,8 +128,8 @@ func warns(s controller.Status, text string) bool {
 
 // epochs and what holds them, in the tables that compare them.
 var (
-	inEpochTable = regexp.MustCompile(`(?m)^.*\btable=(5|8),.*$`)
-	epochValue   = regexp.MustCompile(`(ct_mark=|ct_label=|set_field:|load:)[^, ]*`)
+	inEpochTable = regexp.MustCompile(`(?m)^.*\b(table=(6|10),|cookie=0x[0-9a-f]*, priority=0 ).*$`)
+	epochValue   = regexp.MustCompile(`(cookie=|ct_label=|set_field:|load:)[^, ]*`)
 )
 
 // epochless returns the installed flows without the epochs, which tell of the

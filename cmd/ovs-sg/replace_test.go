@@ -59,7 +59,7 @@ func TestPermissionMoves(t *testing.T) {
 	// The same permission in the other group, then one that says it in other
 	// words: connections are judged anew.
 	for name, right := range map[string]string{"moved": "7000", "moved and rewritten": "6000-7999"} {
-		epoch := portNamed(t, h.wait(), "server").Epoch
+		epoch := portNamed(t, h.wait(), "server").Epochs.Ingress
 		a, b := run(name, func() {
 			for i := range 20 {
 				if i%2 == 0 {
@@ -73,7 +73,7 @@ func TestPermissionMoves(t *testing.T) {
 		if a > 0 || b > 0 {
 			t.Errorf("%s: cost %d packets of a connection and %d that opened one", name, a, b)
 		}
-		if raised := portNamed(t, h.wait(), "server").Epoch > epoch; raised != (right != "7000") {
+		if raised := portNamed(t, h.wait(), "server").Epochs.Ingress > epoch; raised != (right != "7000") {
 			t.Errorf("%s: epoch raised: %v", name, raised)
 		}
 	}

@@ -64,7 +64,11 @@ func controlClient(socket string) *http.Client {
 func (s *statusCmd) show(client *http.Client) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	body, err := call(ctx, client, http.MethodGet, "/status")
+	path := "/status"
+	if s.Output == "text" {
+		path += "?files=refused"
+	}
+	body, err := call(ctx, client, http.MethodGet, path)
 	if err != nil {
 		return err
 	}
@@ -112,6 +116,9 @@ func printStatus(out io.Writer, s controller.Status) error {
 	if l := s.Last; l != nil {
 		fmt.Fprintf(w, "last change %s: %s: +%d ~%d -%d flows in %s\n", l.Time.Format(time.RFC3339),
 			strings.Join(l.What, ", "), l.Added, l.Modified, l.Deleted, l.Took.Round(10*time.Microsecond))
+	}
+	if n := s.Counts; n.Accepted+n.Kept+n.Rejected > len(s.Files) {
+		fmt.Fprintf(w, "%d files accepted, %d kept, %d rejected\n", n.Accepted, n.Kept, n.Rejected)
 	}
 	if len(s.Files) > 0 {
 		fmt.Fprintf(w, "\nFILE\tSTATE\n")

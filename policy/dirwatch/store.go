@@ -1,13 +1,17 @@
 package dirwatch
 
 import (
-	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ovs-sg/ovs-sg/policy"
 )
@@ -18,130 +22,193 @@ const (
 	tempPrefix     = ".new-"
 )
 
+// fewFiles are brought to disk one by one; for more, the whole filesystem is,
+// with whatever else has been written to it.
+const fewFiles = 4
+
 // Store keeps a copy of the accepted version of every file in a state
 // directory, so that a file that is broken when the agent starts still has its
 // last accepted version. It is not safe for concurrent use.
 type Store struct {
-	dir   string
-	saved map[string][]byte // by name of the policy file
+	dir      string
+	sums     map[string]sum // by name of the policy file
+	files    []policy.File  // until somebody takes them
+	unsynced bool           // the directory could not be brought to disk
+
+	parsed   parsedState
+	versions []*policy.Version // instead of files, until somebody takes them
 }
 
+// parsedState is what is known of the file in parsed form.
+type parsedState uint8
+
+const (
+	absent   parsedState = iota // there is none
+	doubtful                    // it is of another build, broken, or may be gone
+	trusted                     // it has the versions of the copies
+)
+
 // OpenStore opens the state directory, which is made if it is missing, and
-// reads what it holds.
+// reads what it holds: the parsed form if it is there and can be trusted, else
+// the copies.
 func OpenStore(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open state directory: %w", err)
 	}
-	s := &Store{dir: dir, saved: make(map[string][]byte)}
-	list, err := os.ReadDir(dir)
+	d, err := os.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open state directory: %w", err)
 	}
-	for _, d := range list {
-		path := filepath.Join(dir, d.Name())
-		if strings.HasPrefix(d.Name(), tempPrefix) {
-			_ = os.Remove(path) // of a write that was interrupted
-			continue
-		}
-		name, ok := strings.CutSuffix(d.Name(), acceptedSuffix)
-		if !ok || !d.Type().IsRegular() || !IsManifest(name) {
-			continue
-		}
-		data, _, err := readRegular(path)
-		if err != nil {
-			return nil, fmt.Errorf("open state directory: %w", err)
-		}
-		s.saved[name] = data
+	defer d.Close()
+	list, err := d.ReadDir(-1)
+	if err != nil {
+		return nil, fmt.Errorf("open state directory: %w", err)
 	}
+	var names []string
+	s := &Store{dir: dir}
+	for _, e := range list {
+		if e.Name() == parsedName && e.Type().IsRegular() {
+			s.parsed = doubtful
+			continue
+		}
+		if strings.HasPrefix(e.Name(), tempPrefix) {
+			_ = os.Remove(filepath.Join(dir, e.Name())) // of a write that was interrupted
+			continue
+		}
+		if name, ok := strings.CutSuffix(e.Name(), acceptedSuffix); ok && e.Type().IsRegular() && IsManifest(name) {
+			names = append(names, name)
+		}
+	}
+	if s.parsed == doubtful && s.readParsed(names) {
+		s.parsed = trusted
+		return s, nil
+	}
+	jobs := make([]job, len(names))
+	for i, name := range names {
+		jobs[i] = job{name: name + acceptedSuffix, hint: forced, verify: true, regular: true}
+	}
+	s.sums = make(map[string]sum, len(names))
+	for _, r := range newScanner(dir).probe(int(d.Fd()), 0, jobs) {
+		if r.verdict != read {
+			return nil, fmt.Errorf("open state directory: %s: %s", r.name, cmp.Or(r.reason, "is gone"))
+		}
+		name := strings.TrimSuffix(r.name, acceptedSuffix)
+		s.sums[name] = r.sum
+		s.files = append(s.files, policy.File{Name: name, Data: r.data})
+	}
+	slices.SortFunc(s.files, func(a, b policy.File) int { return cmp.Compare(a.Name, b.Name) })
 	return s, nil
 }
 
-// Versions returns what is stored, decoded, for policy.Accept as the versions
-// in force before. A copy that the policy package does not accept any more is
-// left out.
-func (s *Store) Versions() []policy.Version {
-	var files []policy.File
-	for name, data := range s.saved {
-		files = append(files, policy.File{Name: name, Data: data})
-	}
-	versions, _ := policy.Accept(nil, files) // sorts them
-	return versions
+// Files returns what was stored when the store was opened, sorted by name. It
+// does so once: the store does not keep it.
+func (s *Store) Files() []policy.File {
+	files := s.files
+	s.files = nil
+	return files
 }
 
-// Save makes the store hold exactly versions, writing and removing only what
-// differs. Each file is replaced atomically and is on disk when Save returns.
-// It goes on after an error and returns all of them.
-func (s *Store) Save(versions []policy.Version) error {
+// Save stores the files that have changed and forgets those that are removed.
+// What is stored already is not written again. Each file is replaced
+// atomically; all are on disk when Save returns. It goes on after an error and
+// returns all of them.
+func (s *Store) Save(changed []policy.File, removed []string) error {
 	var errs []error
-	keep := make(map[string]bool, len(versions))
-	dirty := false
-	for _, v := range versions {
-		name := v.File.Name
-		keep[name] = true
-		if old, ok := s.saved[name]; ok && bytes.Equal(old, v.File.Data) {
-			continue
+	failed := func(what string, err error) { errs = append(errs, fmt.Errorf("%s: %w", what, err)) }
+	var todo []policy.File
+	for _, f := range changed {
+		switch old, ok := s.sums[f.Name]; {
+		case !IsManifest(f.Name) || f.Name != filepath.Base(f.Name):
+			failed("write accepted copy", fmt.Errorf("%q is no name of a policy file", f.Name))
+		case !ok || old != sumOf(f.Data):
+			todo = append(todo, f)
 		}
-		dirty = true
-		if err := s.write(name, v.File.Data); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		s.saved[name] = v.File.Data
 	}
-	for name := range s.saved {
-		if keep[name] {
-			continue
-		}
-		dirty = true
-		err := os.Remove(s.path(name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("remove accepted copy: %w", err))
-			continue
-		}
-		delete(s.saved, name)
+	if len(todo) == 0 && !slices.ContainsFunc(removed, s.has) && !s.unsynced {
+		return errors.Join(errs...)
 	}
-	if dirty {
-		if err := syncDir(s.dir); err != nil {
-			errs = append(errs, fmt.Errorf("sync state directory: %w", err))
+	// Opened before anything is written: syncfs tells of errors since then.
+	d, err := os.Open(s.dir)
+	if err != nil {
+		failed("write accepted copies", err)
+		return errors.Join(errs...)
+	}
+	defer d.Close()
+	if err := s.dropParsed(); err != nil { // nothing may change while it is there
+		failed("remove parsed versions", err)
+		return errors.Join(errs...)
+	}
+
+	temp := func(i int) string { return filepath.Join(s.dir, tempPrefix+strconv.Itoa(i)) }
+	each := len(todo) <= fewFiles
+	written := s.write(todo, temp, each, failed)
+	if !each {
+		if err := unix.Syncfs(int(d.Fd())); err != nil {
+			written = s.write(todo, temp, true, failed)
 		}
+	}
+	for i, f := range todo {
+		if !written[i] {
+			continue
+		}
+		if err := os.Rename(temp(i), s.path(f.Name)); err != nil {
+			_ = os.Remove(temp(i))
+			failed("write accepted copy of "+f.Name, err)
+			continue
+		}
+		s.sums[f.Name] = sumOf(f.Data)
+	}
+	for _, name := range removed {
+		if !s.has(name) {
+			continue
+		}
+		if err := os.Remove(s.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed("remove accepted copy", err)
+			continue
+		}
+		delete(s.sums, name)
+	}
+	s.unsynced = false
+	if err := d.Sync(); err != nil {
+		s.unsynced = true
+		failed("sync state directory", err)
 	}
 	return errors.Join(errs...)
 }
 
+func (s *Store) has(name string) bool {
+	_, ok := s.sums[name]
+	return ok
+}
+
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name+acceptedSuffix) }
 
-func (s *Store) write(name string, data []byte) (err error) {
-	if !IsManifest(name) || name != filepath.Base(name) {
-		return fmt.Errorf("write accepted copy: %q is no name of a policy file", name)
-	}
-	f, err := os.CreateTemp(s.dir, tempPrefix+"*")
-	if err != nil {
-		return fmt.Errorf("write accepted copy: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-			err = fmt.Errorf("write accepted copy of %s: %w", name, err)
+// write writes temporary files, which sync brings to disk one by one, and says
+// which of them are complete.
+func (s *Store) write(files []policy.File, temp func(int) string, sync bool, failed func(string, error)) []bool {
+	written := make([]bool, len(files))
+	for i, f := range files {
+		if err := writeFile(temp(i), f.Data, sync); err != nil {
+			_ = os.Remove(temp(i))
+			failed("write accepted copy of "+f.Name, err)
+			continue
 		}
-	}()
+		written[i] = true
+	}
+	return written
+}
+
+func writeFile(path string, data []byte, sync bool) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
 	_, err = f.Write(data)
-	if err == nil {
+	if err == nil && sync {
 		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), s.path(name))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return err
 }

@@ -1,6 +1,7 @@
 package dirwatch
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +14,7 @@ func manifest(name string) []byte {
 	return []byte("apiVersion: networking.evroclabs.net/v1alpha1\nkind: SecurityGroup\nmetadata: {name: " + name + "}\nspec: {}\n")
 }
 
-func open(t *testing.T, dir string) *Store {
+func open(t testing.TB, dir string) *Store {
 	t.Helper()
 	s, err := OpenStore(dir)
 	if err != nil {
@@ -22,58 +23,80 @@ func open(t *testing.T, dir string) *Store {
 	return s
 }
 
+// files are made of pairs of name and content.
+func files(pairs ...string) (list []policy.File) {
+	for i := 0; i < len(pairs); i += 2 {
+		list = append(list, policy.File{Name: pairs[i], Data: []byte(pairs[i+1])})
+	}
+	return list
+}
+
 func stored(s *Store) string {
 	var out []string
-	for _, v := range s.Versions() {
-		out = append(out, v.File.Name+"="+v.Objects.Groups[0].Key.Name)
+	for _, f := range s.Files() {
+		out = append(out, f.Name+"="+string(f.Data))
 	}
 	return strings.Join(out, " ")
 }
 
-// TestStoreAcrossRestart is the story it is for: a file is broken, the agent
-// restarts, and what was accepted is still in force.
+func save(t testing.TB, s *Store, changed []policy.File, removed ...string) {
+	t.Helper()
+	if err := s.Save(changed, removed); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestStoreAcrossRestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state", "policy")
 	s := open(t, dir)
-	inForce, _ := policy.Accept(s.Versions(), []policy.File{{Name: "a.yaml", Data: manifest("a")}, {Name: "b.yaml", Data: manifest("b")}})
-	if err := s.Save(inForce); err != nil {
-		t.Fatal(err)
-	}
-
+	save(t, s, files("b.yaml", "b", "a.yaml", "a"))
 	s = open(t, dir)
-	inForce, status := policy.Accept(s.Versions(), []policy.File{{Name: "a.yaml", Data: []byte("{")}, {Name: "b.yaml", Data: manifest("b2")}})
-	if len(inForce) != 2 || status[0].State != policy.Kept || status[1].State != policy.Accepted {
-		t.Fatalf("got %+v, %+v", inForce, status)
+	save(t, s, files("b.yaml", "b2"))
+	if got := stored(s); got != "a.yaml=a b.yaml=b" {
+		t.Errorf("opened with %s", got)
 	}
-	if err := s.Save(inForce); err != nil {
-		t.Fatal(err)
+	if got := stored(s); got != "" {
+		t.Errorf("kept %s", got)
 	}
 	if got := stored(open(t, dir)); got != "a.yaml=a b.yaml=b2" {
 		t.Errorf("stored %s", got)
 	}
-
-	if err := s.Save(inForce[1:]); err != nil { // a.yaml was deleted
-		t.Fatal(err)
-	}
+	save(t, s, nil, "a.yaml", "never.yaml")
 	if got := stored(open(t, dir)); got != "b.yaml=b2" {
 		t.Errorf("stored %s", got)
+	}
+}
+
+// TestStoreBatch: so many that the filesystem is brought to disk as a whole.
+func TestStoreBatch(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	var pairs []string
+	for i := range 1000 {
+		pairs = append(pairs, fmt.Sprintf("%04d.yaml", i), fmt.Sprint(i))
+	}
+	save(t, s, files(pairs...))
+	save(t, s, files("0000.yaml", "x"), "0999.yaml")
+	want := append([]string{"0000.yaml", "x"}, pairs[2:1998]...)
+	got := open(t, dir).Files()
+	if fmt.Sprint(got) != fmt.Sprint(files(want...)) {
+		t.Errorf("stored %d files, not what was saved", len(got))
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil || len(list) != 999 {
+		t.Errorf("%d files are there: %v", len(list), err)
 	}
 }
 
 func TestStoreWritesOnlyWhatDiffers(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	versions := []policy.Version{{File: policy.File{Name: "a.yaml", Data: manifest("a")}}}
-	if err := s.Save(versions); err != nil {
-		t.Fatal(err)
-	}
+	save(t, s, files("a.yaml", "a"))
 	before, err := os.Stat(s.path("a.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, dir).Save(versions); err != nil {
-		t.Fatal(err)
-	}
+	save(t, open(t, dir), files("a.yaml", "a"))
 	after, err := os.Stat(s.path("a.yaml"))
 	if err != nil || !os.SameFile(before, after) {
 		t.Errorf("an unchanged copy was written again: %v", err)
@@ -88,12 +111,10 @@ func TestStoreCleansUp(t *testing.T) {
 		}
 	}
 	s := open(t, dir)
-	if got := stored(s); got != "" {
+	if got := stored(s); got != "old.yaml={" {
 		t.Errorf("stored %s", got)
 	}
-	if err := s.Save(nil); err != nil {
-		t.Fatal(err)
-	}
+	save(t, s, nil, "old.yaml")
 	list, _ := os.ReadDir(dir)
 	if len(list) != 1 || list[0].Name() != "README" {
 		t.Errorf("left over: %v", list)
@@ -103,12 +124,28 @@ func TestStoreCleansUp(t *testing.T) {
 func TestStoreErrors(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	err := s.Save([]policy.Version{{File: policy.File{Name: "../a.yaml"}}, {File: policy.File{Name: "b.yaml", Data: manifest("b")}}})
+	err := s.Save(files("../a.yaml", "", "b.yaml", "b"), nil)
 	if err == nil || !strings.Contains(err.Error(), "../a.yaml") {
 		t.Errorf("got %v", err)
 	}
 	if got := stored(open(t, dir)); got != "b.yaml=b" {
 		t.Errorf("an error kept the others from being stored: %s", got)
+	}
+	// What cannot be put in place keeps what it had, and is tried again.
+	if err := os.Mkdir(s.path("c.yaml"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.Save(files("c.yaml", "c"), nil); err == nil || !strings.Contains(err.Error(), "c.yaml") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if err := os.Remove(s.path("c.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	save(t, s, files("c.yaml", "c"))
+	if got := stored(open(t, dir)); got != "b.yaml=b c.yaml=c" {
+		t.Errorf("stored %s", got)
 	}
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -117,4 +154,37 @@ func TestStoreErrors(t *testing.T) {
 	if _, err := OpenStore(filepath.Join(file, "sub")); err == nil {
 		t.Error("opened a directory inside a file")
 	}
+}
+
+func BenchmarkStoreSave(b *testing.B) {
+	for _, count := range []int{1, 1000} {
+		b.Run(fmt.Sprint(count), func(b *testing.B) {
+			s := open(b, b.TempDir())
+			i := 0
+			for b.Loop() {
+				i++
+				list := make([]policy.File, count)
+				for n := range list {
+					list[n] = policy.File{Name: fmt.Sprintf("%d.yaml", n), Data: fmt.Appendf(nil, "%0500d", i)}
+				}
+				save(b, s, list)
+			}
+		})
+	}
+}
+
+func BenchmarkOpenStore(b *testing.B) {
+	const count = 100_000
+	dir := b.TempDir()
+	for i := range count {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%06d.yaml%s", i, acceptedSuffix)), fmt.Appendf(nil, "%0500d", i), 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		if s := open(b, dir); len(s.Files()) != count {
+			b.Fatal("not all are there")
+		}
+	}
+	b.ReportMetric(count*float64(b.N)/b.Elapsed().Seconds(), "files/s")
 }

@@ -1,12 +1,12 @@
 package dirwatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -20,41 +20,43 @@ const (
 	DefaultResync   = 30 * time.Second
 )
 
-// maxDebounce is how many times Debounce a burst of events is waited for.
+// maxDebounce is how many times Debounce a file that is being written is waited
+// for.
 const maxDebounce = 10
-
-// retryMissing is how often a directory that is not there is looked for, in
-// case nothing announces its return.
-const retryMissing = time.Second
 
 // Options are the settings of a Watcher. The zero value is usable.
 type Options struct {
-	// Debounce is how long after the last event the directory is read;
+	// Debounce is for a file that is being written: it is read once it is
+	// closed; if that cannot be found out, this long after the last event;
 	// DefaultDebounce if zero. Never longer than ten times that after the
-	// first.
+	// first event.
 	Debounce time.Duration
 	// Resync is how often every file is read without any event;
 	// DefaultResync if zero.
 	Resync time.Duration
+	// Private is where Run makes a directory for itself, which tells Sync that
+	// all events before have come. If it is empty or of no use, the usual
+	// places for such things are tried.
+	Private string
 	// Report, if not nil, is told when the directory cannot be read or watched,
 	// once for each reason, and with nil when it can again. It is called by
 	// Run and must not call the Watcher.
 	Report func(error)
 }
 
-// Snapshot is the content of the whole directory. It is not changed after it
-// was sent and shares memory with others.
+// Snapshot says what has changed in the directory since the snapshots before.
+// It belongs to who receives it.
 type Snapshot struct {
-	// Seq counts the snapshots of a Watcher, from 1.
+	// Seq counts the snapshots of a Watcher, from 1. One that was not received
+	// is part of the next, so that numbers may be left out.
 	Seq uint64
-	// Files are sorted by name. One that cannot be read says so and has its
-	// last content.
-	Files []policy.File
-	// Err says why the directory could not be read; Files are then the ones of
-	// the snapshot before.
+	// Changes are sorted by name; those of the first are all the files. A file
+	// that cannot be read says so and keeps the content it had.
+	Changes []policy.FileChange
+	// Err says why the directory could not be read; no file changes then.
 	Err error
 	// First is when the first event came that led to this snapshot or to one
-	// that was never received because this one took its place.
+	// that became part of it.
 	First time.Time
 }
 
@@ -65,15 +67,25 @@ type Watcher struct {
 	snapshots   chan Snapshot
 	syncs       chan chan syncReply
 	done        chan struct{}
+	scans       atomic.Int64 // of the whole directory
 
 	// The rest belongs to Run.
 	fs       *fsnotify.Watcher
 	watched  map[string]identity // directories that fs watches
-	scanner  scanner
-	last     Snapshot
+	closes   *closes
+	trusted  bool // the filesystem announces every change
+	sentinel *sentinel
+	scanner  *scanner
+	todo     todo
+	waiting  map[string]*wait // files that are being written
+	sweep    *sweep
+	seq      uint64
+	err      error
 	ready    bool // the directory was read once
+	ended    bool // there will be no more events
 	reported string
-	first    time.Time // of the first event not yet acted upon
+	timer    *time.Timer // when one of waiting is due
+	retry    *time.Timer // when a directory is tried again that could not be read
 }
 
 type syncReply struct {
@@ -100,19 +112,20 @@ func New(dir string, opts Options) (*Watcher, error) {
 		syncs:     make(chan chan syncReply),
 		done:      make(chan struct{}),
 		watched:   make(map[string]identity),
-		scanner:   scanner{dir: abs},
+		waiting:   make(map[string]*wait),
+		scanner:   newScanner(abs),
 	}, nil
 }
 
-// Snapshots returns the channel of snapshots. It holds one; a newer one takes
-// the place of one that was not received. The first comes once the directory
-// could be read. It is never closed.
+// Snapshots returns the channel of snapshots. It holds one; one that was not
+// received is merged into the next. The first comes once the directory could be
+// read. It is never closed.
 func (w *Watcher) Snapshots() <-chan Snapshot { return w.snapshots }
 
-// Sync reads every file of the directory now and returns the Seq of a snapshot
-// that has everything that was written before the call; it may have been sent
-// long ago. It waits for Run. The error is the directory's, the context's, or
-// that Run has ended.
+// Sync returns the Seq of a snapshot that has everything that was written
+// before the call; it may have been sent long ago. A file that somebody still
+// has open for writing is in it as it is now. It waits for Run. The error is
+// the directory's, the context's, or that Run has ended.
 func (w *Watcher) Sync(ctx context.Context) (uint64, error) {
 	reply := make(chan syncReply, 1)
 	select {
@@ -126,143 +139,51 @@ func (w *Watcher) Sync(ctx context.Context) (uint64, error) {
 	return r.seq, r.err
 }
 
-// Run watches until ctx ends and returns its error, or that watching cannot be
-// set up. It may be called once.
-func (w *Watcher) Run(ctx context.Context) error {
-	defer close(w.done)
-	fs, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watch %s: %w", w.dir, err)
-	}
-	defer fs.Close()
-	w.fs = fs
-
-	resync := time.NewTicker(w.opts.Resync)
-	defer resync.Stop()
-	pending := time.NewTimer(0) // the first look at the directory
-	defer pending.Stop()
-	full := true
-	look := func() {
-		w.look(full)
-		full = false
-		pending.Stop()
-		if w.last.Err != nil || !w.ready {
-			pending.Reset(min(retryMissing, w.opts.Resync))
-		}
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case e, ok := <-fs.Events:
-			if !ok {
-				return fmt.Errorf("watch %s: events have ended", w.dir)
-			}
-			if w.concerns(e) {
-				pending.Reset(w.wait(time.Now()))
-			}
-		case <-fs.Errors: // such as an overflow: events are lost
-			full = true
-			pending.Reset(w.wait(time.Now()))
-		case <-pending.C:
-			look()
-		case <-resync.C:
-			full = true
-			look()
-		case reply := <-w.syncs:
-			full = true
-			look()
-			reply <- syncReply{w.last.Seq, w.last.Err}
-		}
-	}
-}
-
-// concerns reports whether e is about the directory or something in it, and
-// notes when the directory itself came or went.
-func (w *Watcher) concerns(e fsnotify.Event) bool {
-	if e.Name == w.dir {
-		if e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename) || e.Has(fsnotify.Create) {
-			delete(w.watched, w.dir)
-		}
-		return true
-	}
-	return filepath.Dir(e.Name) == w.dir
-}
-
-// wait returns how long to wait from now for more events.
-func (w *Watcher) wait(now time.Time) time.Duration {
-	if w.first.IsZero() {
-		w.first = now
-	}
-	left := maxDebounce*w.opts.Debounce - now.Sub(w.first)
-	return max(0, min(w.opts.Debounce, left))
-}
-
-// look reads the directory and sends a snapshot if something has changed.
-func (w *Watcher) look(full bool) {
-	if w.first.IsZero() {
-		w.first = time.Now()
-	}
-	defer func() { w.first = time.Time{} }()
-	// Watch first, read then: what changes in between is announced.
-	watchErr := w.watch()
-	files, err := w.scanner.scan(full)
-	if err == nil {
-		err = watchErr // readable but not watched: only the resync sees changes
-	} else {
-		files = w.last.Files
-	}
-	w.report(err)
-	if !w.ready && err != nil && files == nil {
-		w.last.Err = err
+// emit sends a snapshot if something has changed.
+func (w *Watcher) emit(changes []policy.FileChange, err error, first time.Time) {
+	if w.ready && len(changes) == 0 && sameError(err, w.err) {
 		return
 	}
-	if w.ready && sameError(err, w.last.Err) && sameFiles(files, w.last.Files) {
-		return
-	}
-	w.ready = true
-	w.last = Snapshot{Seq: w.last.Seq + 1, Files: files, Err: err, First: w.first}
-	w.send(w.last)
+	w.ready, w.err = true, err
+	w.seq++
+	w.send(Snapshot{Seq: w.seq, Changes: changes, Err: err, First: first})
 }
 
-// send puts s in place of a snapshot that was not received.
+// send makes s follow, or take in, a snapshot that was not received.
 func (w *Watcher) send(s Snapshot) {
 	select {
 	case old := <-w.snapshots:
-		s.First = old.First
+		s.Changes = merge(old.Changes, s.Changes)
+		if old.First.Before(s.First) {
+			s.First = old.First
+		}
 	default:
 	}
 	w.snapshots <- s // Run is the only sender, so there is room
 }
 
-// watch makes sure that the directory and its parent are watched as they are
-// now: the same path may have become another directory.
-func (w *Watcher) watch() error {
-	list := w.fs.WatchList()
-	var err error
-	for _, dir := range []string{w.parent, w.dir} {
-		var id identity
-		fi, statErr := os.Stat(dir)
-		if statErr == nil {
-			id = identify(fi).place()
+// merge joins two lists sorted by name. What is later wins.
+func merge(before, after []policy.FileChange) []policy.FileChange {
+	if len(before) == 0 {
+		return after
+	}
+	if len(after) == 0 {
+		return before
+	}
+	out := make([]policy.FileChange, 0, len(before)+len(after))
+	for len(before) > 0 && len(after) > 0 {
+		c := cmp.Compare(before[0].File.Name, after[0].File.Name)
+		if c < 0 {
+			out = append(out, before[0])
+		} else {
+			out = append(out, after[0])
+			after = after[1:]
 		}
-		if was, ok := w.watched[dir]; ok && was == id && slices.Contains(list, dir) {
-			continue
-		}
-		delete(w.watched, dir)
-		if slices.Contains(list, dir) {
-			_ = w.fs.Remove(dir) // it may be gone by itself meanwhile
-		}
-		if statErr != nil {
-			continue // the scan says so
-		}
-		if addErr := w.fs.Add(dir); addErr == nil {
-			w.watched[dir] = id
-		} else if dir == w.dir {
-			err = fmt.Errorf("watch %s: %w", dir, addErr)
+		if c <= 0 {
+			before = before[1:]
 		}
 	}
-	return err
+	return append(append(out, before...), after...)
 }
 
 // report tells of a new reason why the directory cannot be read.

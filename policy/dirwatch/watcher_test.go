@@ -1,11 +1,14 @@
 package dirwatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,11 +28,17 @@ type bench struct {
 	cancel  context.CancelFunc
 	ended   chan error
 	last    Snapshot
+	have    map[string]policy.File // what the snapshots amount to
 }
 
 // start runs a Watcher on dir, "" for a new one. The resync is so rare that
 // only events and Sync count.
 func start(t *testing.T, dir string, resync time.Duration) *bench {
+	t.Helper()
+	return startWith(t, dir, Options{Resync: resync})
+}
+
+func startWith(t *testing.T, dir string, opts Options) *bench {
 	t.Helper()
 	if dir == "" {
 		dir = filepath.Join(t.TempDir(), "policy.d")
@@ -37,8 +46,9 @@ func start(t *testing.T, dir string, resync time.Duration) *bench {
 			t.Fatal(err)
 		}
 	}
-	b := &bench{T: t, dir: dir, reports: make(chan string, 100), ended: make(chan error, 1)}
-	w, err := New(dir, Options{Resync: resync, Report: func(err error) { b.reports <- fmt.Sprint(err) }})
+	b := &bench{T: t, dir: dir, reports: make(chan string, 100), ended: make(chan error, 1), have: map[string]policy.File{}}
+	opts.Report = func(err error) { b.reports <- fmt.Sprint(err) }
+	w, err := New(dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,16 +84,41 @@ func (b *bench) replace(name, text string) {
 	b.must(os.Rename(b.path(".tmp"), b.path(name)))
 }
 
-func describe(s Snapshot) string {
+// take receives a snapshot.
+func (b *bench) take(s Snapshot) {
+	b.Helper()
+	if s.Seq <= b.last.Seq || s.First.IsZero() {
+		b.Fatalf("snapshot %d after %d, first event %v", s.Seq, b.last.Seq, s.First)
+	}
+	if !slices.IsSortedFunc(s.Changes, func(x, y policy.FileChange) int { return cmp.Compare(x.File.Name, y.File.Name) }) {
+		b.Fatalf("not sorted: %v", s.Changes)
+	}
+	b.last = s
+	for _, c := range s.Changes {
+		switch f := c.File; {
+		case c.Gone:
+			delete(b.have, f.Name)
+		case f.Unreadable != "":
+			f.Data = b.have[f.Name].Data
+			b.have[f.Name] = f
+		default:
+			b.have[f.Name] = f
+		}
+	}
+}
+
+// describe says what the snapshots received so far amount to.
+func (b *bench) describe() string {
 	var out []string
-	for _, f := range s.Files {
+	for _, name := range slices.Sorted(maps.Keys(b.have)) {
+		f := b.have[name]
 		line := f.Name + "=" + string(f.Data)
 		if f.Unreadable != "" {
 			line += " (" + f.Unreadable + ")"
 		}
 		out = append(out, line)
 	}
-	if s.Err != nil {
+	if b.last.Err != nil {
 		out = append(out, "error")
 	}
 	return strings.Join(out, "; ")
@@ -96,18 +131,16 @@ func (b *bench) until(want string) Snapshot {
 	for {
 		select {
 		case s := <-b.w.Snapshots():
-			if s.Seq <= b.last.Seq || s.First.IsZero() {
-				b.Fatalf("snapshot %d after %d, first event %v", s.Seq, b.last.Seq, s.First)
+			before, seq := b.describe(), b.last.Seq
+			b.take(s)
+			if s.Seq == seq+1 && seq > 0 && b.describe() == before {
+				b.Fatalf("two equal snapshots: %s", before)
 			}
-			if s.Seq > 1 && describe(s) == describe(b.last) {
-				b.Fatalf("two equal snapshots: %s", describe(s))
-			}
-			b.last = s
-			if describe(s) == want {
+			if b.describe() == want {
 				return s
 			}
 		case <-timeout:
-			b.Fatalf("have %q, want %q", describe(b.last), want)
+			b.Fatalf("have %q, want %q", b.describe(), want)
 		}
 	}
 }
@@ -127,7 +160,7 @@ func (b *bench) quiet() {
 	}
 	select {
 	case s := <-b.w.Snapshots():
-		b.Errorf("unexpected snapshot %q", describe(s))
+		b.Errorf("unexpected snapshot %+v", s)
 	default:
 	}
 }
@@ -194,10 +227,10 @@ func TestWatcherUnreadableKeepsContent(t *testing.T) {
 		b.Fatal(err)
 	}
 	s := <-b.w.Snapshots()
-	if f := s.Files; len(f) != 1 || f[0].Unreadable != "no such file or directory" {
-		b.Fatalf("got %q", describe(s))
+	b.take(s)
+	if f := s.Changes; len(f) != 1 || f[0].File.Unreadable != "no such file or directory" || f[0].File.Data != nil {
+		b.Fatalf("got %+v", s)
 	}
-	b.last = s
 	b.replace("a.yaml", "2")
 	b.until("a.yaml=2")
 	b.must(syscall.Mkfifo(b.path(".fifo"), 0o644))
@@ -269,7 +302,8 @@ func TestWatcherDirectoryVanishes(t *testing.T) {
 	b.must(os.RemoveAll(b.dir))
 	for b.last.Err == nil {
 		select {
-		case b.last = <-b.w.Snapshots():
+		case s := <-b.w.Snapshots():
+			b.take(s)
 		case <-time.After(deadline):
 			b.Fatal("removal not seen")
 		}
@@ -333,10 +367,10 @@ func TestSyncSeesWhatWasWritten(t *testing.T) {
 		seq, err := b.sync()
 		b.must(err)
 		s := <-b.w.Snapshots() // sent before Sync returned
-		if s.Seq != seq || describe(s) != "a.yaml="+text {
-			b.Fatalf("sync gives %d, snapshot %d has %q, want %s", seq, s.Seq, describe(s), text)
+		b.take(s)
+		if s.Seq != seq || b.describe() != "a.yaml="+text {
+			b.Fatalf("sync gives %d, snapshot %d has %q, want %s", seq, s.Seq, b.describe(), text)
 		}
-		b.last = s
 	}
 	b.quiet()
 }
@@ -349,8 +383,9 @@ func TestNewestSnapshotWins(t *testing.T) {
 	b.write("a.yaml", "2")
 	seq, err := b.sync()
 	b.must(err)
-	if s := <-b.w.Snapshots(); s.Seq != seq || describe(s) != "a.yaml=2" {
-		t.Errorf("got %d: %q", s.Seq, describe(s))
+	b.take(<-b.w.Snapshots())
+	if b.last.Seq != seq || b.describe() != "a.yaml=2" {
+		t.Errorf("got %d: %q", b.last.Seq, b.describe())
 	}
 }
 
@@ -378,20 +413,23 @@ func TestSyncWaitsForItsContext(t *testing.T) {
 	}
 }
 
-func TestDebounceIsBounded(t *testing.T) {
-	w, err := New(t.TempDir(), Options{Debounce: 5 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	for _, test := range []struct{ after, want time.Duration }{
-		{0, 5 * time.Millisecond},
-		{20 * time.Millisecond, 5 * time.Millisecond},
-		{47 * time.Millisecond, 3 * time.Millisecond},
-		{60 * time.Millisecond, 0},
+func TestWaitingIsBounded(t *testing.T) {
+	start, debounce := time.Now(), 5*time.Millisecond
+	for _, test := range []struct {
+		last, poll time.Duration // poll: 0 if nobody can say who writes
+		want       time.Duration
+	}{
+		{0, 0, 5 * time.Millisecond},
+		{20 * time.Millisecond, 0, 25 * time.Millisecond},
+		{47 * time.Millisecond, 0, 50 * time.Millisecond},
+		{60 * time.Millisecond, 0, 50 * time.Millisecond},
+		{1 * time.Millisecond, time.Millisecond, 2 * time.Millisecond},
+		{20 * time.Millisecond, 8 * time.Millisecond, 25 * time.Millisecond},
+		{49 * time.Millisecond, 8 * time.Millisecond, 50 * time.Millisecond},
 	} {
-		if got := w.wait(start.Add(test.after)); got != test.want {
-			t.Errorf("%v after the first event: waits %v, want %v", test.after, got, test.want)
+		a := wait{first: start, last: start.Add(test.last), poll: test.poll, leased: test.poll > 0}
+		if got := a.due(debounce).Sub(start); got != test.want {
+			t.Errorf("%+v: due after %v", test, got)
 		}
 	}
 }
@@ -403,25 +441,26 @@ func TestScanReadsOnlyWhatChanged(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte("1"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s := scanner{dir: dir}
-	scan := func(full bool) string {
-		files, err := s.scan(full)
+	s := newScanner(dir)
+	scan := func(verify bool) int {
+		changes, _, err := s.scan(verify, forced)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return describe(Snapshot{Files: files})
+		return len(changes)
 	}
 	scan(true)
 	e := s.entries["a.yaml"]
-	if !e.racy {
+	if e.settled() {
 		t.Error("a file that was written just now is taken for settled")
 	}
-	e.racy, e.file.Data = false, []byte("remembered")
+	e.flags &^= flagRacy
+	e.sum = sum{}
 	s.entries["a.yaml"] = e
-	if got := scan(false); got != "a.yaml=remembered" {
-		t.Errorf("unchanged file: got %s", got)
+	if scan(false) != 0 {
+		t.Error("an unchanged file was read")
 	}
-	if got := scan(true); got != "a.yaml=1" {
-		t.Errorf("full scan: got %s", got)
+	if scan(true) != 1 {
+		t.Error("a full scan did not read it")
 	}
 }

@@ -60,8 +60,9 @@ func (d *demo) showFlows() error {
 		return f.table == classify && f.cookie.Kind() == flows.KindPort && f.cookie.Object() == ofport
 	})
 	if rule, ok := newestRule(all); ok {
-		print("The new rule: its own flow, which counts, and its clauses, which it shares with others.", func(f flow) bool {
-			return f.text == rule.text || f.table == rule.table && strings.Contains(f.text, "conjunction("+conjID(rule)+",")
+		print("The new rule: the flows that allow, which count, and the clauses of a conjunction, if it is one.", func(f flow) bool {
+			return f.cookie == rule.cookie ||
+				conjID(rule) != "" && f.table == rule.table && strings.Contains(f.text, "conjunction("+conjID(rule)+",")
 		})
 	}
 	deny := flows.TableDeny.String()
@@ -72,11 +73,11 @@ func (d *demo) showFlows() error {
 	return nil
 }
 
-// newestRule is the flow of the rule that came last, if it has clauses.
+// newestRule is a flow of the rule that came last.
 func newestRule(all []flow) (flow, bool) {
 	var rules []flow
 	for _, f := range all {
-		if f.cookie.Kind() == flows.KindRule && conjID(f) != "" {
+		if f.cookie.Kind() == flows.KindRule {
 			rules = append(rules, f)
 		}
 	}
@@ -87,7 +88,10 @@ func newestRule(all []flow) (flow, bool) {
 }
 
 func conjID(f flow) string {
-	_, rest, _ := strings.Cut(f.text, "conj_id=")
+	_, rest, found := strings.Cut(f.text, "conj_id=")
+	if !found {
+		return ""
+	}
 	id, _, _ := strings.Cut(rest, " ")
 	id, _, _ = strings.Cut(id, ",")
 	return id

@@ -1,0 +1,145 @@
+package controller
+
+import (
+	"go.uber.org/zap"
+
+	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+// news is where files come from; nil while the first are being read.
+func (c *Controller) news() <-chan Files {
+	if c.reading {
+		return nil
+	}
+	return c.cfg.Files
+}
+
+// reading is what the ledger says of files.
+type reading struct {
+	files  Files
+	change policy.LedgerChange
+}
+
+// takeFiles files what has changed in the directory. The first time, that is
+// everything and takes a while, in which other things can be done.
+func (c *Controller) takeFiles(f Files) {
+	if c.files == nil {
+		c.reading = true
+		go func() { c.read <- reading{f, c.ledger.Update(f.Changes)} }()
+		return
+	}
+	var change policy.LedgerChange
+	if len(f.Changes) > 0 {
+		change = c.ledger.Update(f.Changes)
+	}
+	c.filed(reading{f, change})
+}
+
+// filed takes what the ledger says.
+func (c *Controller) filed(r reading) {
+	f, change, known := r.files, r.change, c.files != nil
+	if f.Err != "" && (!known || f.Err != c.files.Err) {
+		c.log.Error("policy directory", zap.String("error", f.Err))
+	}
+	c.reading = false
+	c.noteFiles(change)
+	f.Changes = nil
+	c.files = &f
+	if !known {
+		c.unsaved = c.vanished(change.Versions)
+	}
+	if known && len(change.Versions) == 0 {
+		c.unchanged()
+		return
+	}
+	c.accepted = policy.Merge(c.accepted, change.Versions)
+	c.unsaved = policy.Merge(c.unsaved, change.Versions)
+	c.released = false
+	c.change.begin(f.Since)
+	c.dirty = true
+}
+
+// vanished are the files in the store of which nothing is in force after the
+// first look at the directory.
+func (c *Controller) vanished(first []policy.VersionChange) (gone []policy.VersionChange) {
+	there := map[string]bool{}
+	for _, v := range first {
+		there[v.Name] = true
+	}
+	for _, name := range c.stored {
+		if !there[name] && !c.ledger.InForce(name) {
+			gone = append(gone, policy.VersionChange{Name: name, Before: &policy.Version{Name: name}})
+		}
+	}
+	c.stored = nil
+	return gone
+}
+
+// restore takes over what was accepted before a restart.
+func (c *Controller) restore(files []policy.File, versions []*policy.Version) {
+	for _, f := range files {
+		c.stored = append(c.stored, f.Name)
+	}
+	for _, v := range versions {
+		c.stored = append(c.stored, v.Name)
+	}
+	if len(versions) > 0 {
+		c.ledger.RestoreVersions(versions)
+	} else {
+		c.ledger.Restore(files)
+	}
+	if c.cfg.MaxRevoke > 0 && len(c.stored) > 0 {
+		// What comes is held against what was in force.
+		c.guarded = true
+		ch := c.book.Update(c.ledger.Restored(), nil)
+		_, _, _ = c.compiler.Update(ch, flows.Host{}) // nothing is compiled yet
+	}
+}
+
+// save gives what was accepted to the one who keeps it, after it has been
+// enforced: a restart must not release what is held.
+func (c *Controller) save() {
+	if c.cfg.Store == nil || len(c.unsaved) == 0 || c.cfg.MaxRevoke > 0 && (len(c.accepted) > 0 || c.dirty) {
+		return
+	}
+	changes := c.unsaved
+	select {
+	case waiting := <-c.saves:
+		changes = policy.Merge(waiting, changes)
+	default:
+	}
+	c.unsaved = nil
+	c.saves <- changes
+}
+
+// keepSaving writes what save hands over, aside from the loop, which disks
+// must not hold up, until the channel is closed.
+func (c *Controller) keepSaving() {
+	for changes := range c.saves {
+		var changed []policy.File
+		var removed []string
+		for _, v := range changes {
+			switch {
+			case v.After == nil:
+				removed = append(removed, v.Name)
+			case !v.Restored: // that came from the store
+				changed = append(changed, policy.File{Name: v.Name, Data: v.Data})
+			}
+		}
+		if err := c.cfg.Store.Save(changed, removed); err != nil {
+			c.log.Error("save accepted files", zap.Error(err))
+		}
+	}
+}
+
+// saveParsed keeps what is in force in parsed form, for the next start. What is
+// held is not in the store, and is judged again.
+func (c *Controller) saveParsed() {
+	if c.files == nil || len(c.unsaved) > 0 {
+		return
+	}
+	if err := c.cfg.Store.SaveParsed(c.ledger.Versions()); err != nil {
+		c.log.Warn("save accepted files in parsed form", zap.Error(err))
+	}
+}

@@ -1,0 +1,71 @@
+package policy
+
+import (
+	"cmp"
+	"slices"
+)
+
+// claimant is the n-th interface of a VM, which claims an address.
+type claimant struct {
+	vm *VirtualMachine
+	n  int
+}
+
+// compare orders claimants: the first of those that claim a thing gets it.
+func (c claimant) compare(o claimant) int {
+	if c == o {
+		return 0
+	}
+	return cmp.Or(c.vm.Key.Compare(o.vm.Key), cmp.Compare(c.vm.Interfaces[c.n].ID, o.vm.Interfaces[o.n].ID), cmp.Compare(c.n, o.n))
+}
+
+// compare orders VMs in the same way.
+func (vm *VirtualMachine) compare(o *VirtualMachine) int { return vm.Key.Compare(o.Key) }
+
+// claims says who claims what.
+type claims[K comparable, C claiming[C]] struct {
+	first map[K]C
+	rest  map[K][]C // those behind the first, in order
+}
+
+type claiming[C any] interface {
+	comparable
+	compare(C) int
+}
+
+func newClaims[K comparable, C claiming[C]]() claims[K, C] {
+	return claims[K, C]{first: make(map[K]C), rest: make(map[K][]C)}
+}
+
+func (cs claims[K, C]) add(k K, c C) {
+	first, taken := cs.first[k]
+	if !taken {
+		cs.first[k] = c
+		return
+	}
+	if c.compare(first) < 0 {
+		cs.first[k], c = c, first
+	}
+	i, _ := slices.BinarySearchFunc(cs.rest[k], c, C.compare)
+	cs.rest[k] = slices.Insert(cs.rest[k], i, c)
+}
+
+func (cs claims[K, C]) remove(k K, c C) {
+	rest := cs.rest[k]
+	switch {
+	case cs.first[k] != c:
+		if i := slices.Index(rest, c); i >= 0 {
+			rest = slices.Delete(rest, i, i+1)
+		}
+	case len(rest) > 0:
+		cs.first[k], rest = rest[0], rest[1:]
+	default:
+		delete(cs.first, k)
+		return
+	}
+	if len(rest) > 0 {
+		cs.rest[k] = rest
+	} else {
+		delete(cs.rest, k)
+	}
+}

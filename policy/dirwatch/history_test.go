@@ -1,0 +1,174 @@
+package dirwatch
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// direct is what a plain look at the directory finds, as describe tells it,
+// but without what unreadable files had before.
+func direct(t *testing.T, dir string) string {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range list {
+		if !IsManifest(e.Name()) {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			out = append(out, e.Name()+" unreadable")
+			continue
+		}
+		out = append(out, e.Name()+"="+string(data))
+	}
+	return strings.Join(out, "; ")
+}
+
+func (b *bench) found() string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(b.have)) {
+		if f := b.have[name]; f.Unreadable != "" {
+			out = append(out, name+" unreadable")
+		} else {
+			out = append(out, name+"="+string(f.Data))
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+// synced checks that Sync has everything, step by step.
+func (b *bench) synced(what string) {
+	b.Helper()
+	seq, err := b.sync()
+	b.must(err)
+	select {
+	case s := <-b.w.Snapshots():
+		b.take(s)
+	default:
+	}
+	if b.last.Seq != seq {
+		b.Fatalf("%s: sync gives %d, last snapshot is %d", what, seq, b.last.Seq)
+	}
+	if want := direct(b.T, b.dir); b.found() != want {
+		b.Fatalf("%s: have %q, want %q", what, b.found(), want)
+	}
+}
+
+// TestSyncAlongRandomHistories does what people and programs do to files.
+func TestSyncAlongRandomHistories(t *testing.T) {
+	steps := 400
+	if testing.Short() {
+		steps = 100
+	}
+	for _, leases := range []bool{true, false} {
+		t.Run(fmt.Sprintf("leases=%v", leases), func(t *testing.T) {
+			if !leases {
+				noLeases(t)
+			}
+			history(t, steps, leases)
+		})
+	}
+}
+
+func history(t *testing.T, steps int, leases bool) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	b := start(t, "", time.Hour)
+	outside := t.TempDir()
+	names := []string{"a.yaml", "b.yaml", "c.yml", "d.yaml", "e.yaml"}
+	name := func() string { return names[rnd.IntN(len(names))] }
+	text := func() string { return strings.Repeat("x", rnd.IntN(3)) + fmt.Sprint(rnd.IntN(100)) }
+	writers := map[string]*os.File{}
+	b.must(os.MkdirAll(b.path("..1"), 0o755))
+	b.must(os.MkdirAll(b.path("..2"), 0o755))
+	for i := range steps {
+		n, what := name(), ""
+		switch rnd.IntN(12) {
+		case 0:
+			what = "replace " + n
+			b.replace(n, text())
+		case 1:
+			what = "begin " + n
+			if f, err := os.OpenFile(b.path(n), os.O_WRONLY|os.O_CREATE, 0o644); err == nil {
+				if w := writers[n]; w != nil {
+					w.Close()
+				}
+				writers[n] = f
+			}
+		case 2, 3:
+			what = "write on " + n
+			if f := writers[n]; f != nil {
+				_, err := f.WriteString(text())
+				b.must(err)
+			}
+		case 4:
+			what = "close " + n
+			if f := writers[n]; f != nil {
+				b.must(f.Close())
+				delete(writers, n)
+			}
+		case 5:
+			what = "remove " + n
+			_ = os.Remove(b.path(n))
+		case 6:
+			to := name()
+			what = "rename " + n + " to " + to
+			_ = os.Rename(b.path(n), b.path(to))
+		case 7:
+			target := []string{name(), "..data/" + n, filepath.Join(outside, n), "nowhere"}[rnd.IntN(4)]
+			what = "link " + n + " to " + target
+			b.must(os.Symlink(target, b.path(".tmp")))
+			b.must(os.Rename(b.path(".tmp"), b.path(n)))
+		case 8:
+			v := fmt.Sprintf("..%d", 1+rnd.IntN(2))
+			what = "swap " + v
+			b.must(os.WriteFile(b.path(v+"/"+n), []byte(text()), 0o644))
+			_ = os.Remove(b.path(".tmp"))
+			b.must(os.Symlink(v, b.path(".tmp")))
+			b.must(os.Rename(b.path(".tmp"), b.path("..data")))
+		case 9:
+			what = "hard link " + n
+			switch to := filepath.Join(outside, name()); rnd.IntN(3) {
+			case 0: // without an event, so it is seen by what comes after
+				_ = os.Remove(b.path(n))
+				b.must(os.WriteFile(to, []byte(text()), 0o644))
+				_ = os.Link(to, b.path(n))
+			case 1:
+				_ = os.Remove(b.path(n))
+				_ = os.Link(b.path(name()), b.path(n))
+			case 2:
+				b.must(os.WriteFile(to, []byte(text()), 0o644)) // in place
+			}
+		case 10:
+			what = "chmod " + n
+			_ = os.Chmod(b.path(n), os.FileMode(rnd.IntN(2))*0o200+0o444)
+		case 11:
+			what = "truncate " + n
+			_ = os.Truncate(b.path(n), 0)
+		}
+		// Without leases nobody knows that a file is open under a name that it
+		// has lost since.
+		if !leases || rnd.IntN(3) > 0 {
+			b.synced(fmt.Sprintf("step %d, %s", i, what))
+		}
+	}
+	for _, f := range writers {
+		b.must(f.Close())
+	}
+	b.synced("end")
+	if b.w.trusted && b.fulls() > 2 {
+		t.Errorf("the directory was scanned %d times", b.fulls())
+	}
+}
