@@ -79,11 +79,11 @@ func (c *Controller) compile(foreign *flows.Set, known bool) (flows.Delta, error
 		c.flushes.endpoints(change.Endpoints)
 	}
 	delta, alone, err := c.compiler.Update(change, host)
-	if err != nil {
-		return flows.Delta{}, err
-	}
 	if c.compiler.Wrapped() {
 		c.flushes.everything()
+	}
+	if err != nil {
+		return flows.Delta{}, err
 	}
 	if known && alone {
 		return delta, nil
@@ -92,10 +92,11 @@ func (c *Controller) compile(foreign *flows.Set, known bool) (flows.Delta, error
 	if err != nil {
 		return flows.Delta{}, err
 	}
-	if first {
+	if !c.tookOver {
 		if desired, err = c.takeOver(desired); err != nil {
 			return flows.Delta{}, err
 		}
+		c.tookOver = true
 	}
 	if err := inTheWay(foreign, desired); err != nil {
 		return flows.Delta{}, err

@@ -133,6 +133,7 @@ type Controller struct {
 	early     chan opened     // the first connection, while it is being opened
 	compiler  *flows.Compiler
 	adopted   bool // the compiler knows what was installed before a restart
+	tookOver  bool // and what only the installed flows tell of is seen to
 	prepared  bool // the bridge was set up once
 	settled   bool // the datapath has followed the last change
 	flushes   flushes
