@@ -22,20 +22,15 @@ func (c claimant) compare(o claimant) int {
 // compare orders VMs in the same way.
 func (vm *VirtualMachine) compare(o *VirtualMachine) int { return vm.Key.Compare(o.Key) }
 
-// claims says who claims what.
-type claims[K comparable, C claiming[C]] struct {
-	first map[K]C
-	rest  map[K][]C // those behind the first, in order
-}
+// claims says who claims what; those behind the first are in order.
+type claims[K comparable, C claiming[C]] struct{ several[K, C] }
 
 type claiming[C any] interface {
 	comparable
 	compare(C) int
 }
 
-func newClaims[K comparable, C claiming[C]]() claims[K, C] {
-	return claims[K, C]{first: make(map[K]C), rest: make(map[K][]C)}
-}
+func newClaims[K comparable, C claiming[C]]() claims[K, C] { return claims[K, C]{newSeveral[K, C]()} }
 
 func (cs claims[K, C]) add(k K, c C) {
 	first, taken := cs.first[k]
@@ -48,24 +43,4 @@ func (cs claims[K, C]) add(k K, c C) {
 	}
 	i, _ := slices.BinarySearchFunc(cs.rest[k], c, C.compare)
 	cs.rest[k] = slices.Insert(cs.rest[k], i, c)
-}
-
-func (cs claims[K, C]) remove(k K, c C) {
-	rest := cs.rest[k]
-	switch {
-	case cs.first[k] != c:
-		if i := slices.Index(rest, c); i >= 0 {
-			rest = slices.Delete(rest, i, i+1)
-		}
-	case len(rest) > 0:
-		cs.first[k], rest = rest[0], rest[1:]
-	default:
-		delete(cs.first, k)
-		return
-	}
-	if len(rest) > 0 {
-		cs.rest[k] = rest
-	} else {
-		delete(cs.rest, k)
-	}
 }

@@ -69,6 +69,24 @@ func (f *fields) require(name string) (value, bool) {
 	return v, ok
 }
 
+// within is take of a mapping, and nothing if there is none or null.
+func (f *fields) within(name string) (*fields, bool) {
+	v, ok := f.take(name)
+	if !ok || isNull(v.Node) {
+		return nil, false
+	}
+	return f.d.mapping(v)
+}
+
+// requireWithin is require of a mapping.
+func (f *fields) requireWithin(name string) (*fields, bool) {
+	v, ok := f.require(name)
+	if !ok {
+		return nil, false
+	}
+	return f.d.mapping(v)
+}
+
 // finish reports the fields that nobody took.
 func (f *fields) finish() {
 	for i := 0; i+1 < len(f.v.Content); i += 2 {

@@ -14,12 +14,11 @@ import (
 // apart as well, and does no harm.
 type uses struct {
 	seed maphash.Seed
-	one  map[uint64]*Version
-	more map[uint64][]*Version // further ones
+	of   several[uint64, *Version]
 }
 
 func newUses() uses {
-	return uses{seed: maphash.MakeSeed(), one: make(map[uint64]*Version), more: make(map[uint64][]*Version)}
+	return uses{seed: maphash.MakeSeed(), of: newSeveral[uint64, *Version]()}
 }
 
 // each goes through the hashes of what v defines.
@@ -50,45 +49,23 @@ func (u *uses) each(v *Version) iter.Seq[uint64] {
 
 func (u *uses) add(v *Version) {
 	for h := range u.each(v) {
-		if u.one[h] == nil {
-			u.one[h] = v
-		} else {
-			u.more[h] = append(u.more[h], v)
-		}
+		u.of.add(h, v)
 	}
 }
 
 func (u *uses) remove(v *Version) {
 	for h := range u.each(v) {
-		more := u.more[h]
-		switch {
-		case u.one[h] != v:
-			i := slices.Index(more, v)
-			if i < 0 {
-				continue // two objects of v share a hash
-			}
-			more = slices.Delete(more, i, i+1)
-		case len(more) > 0:
-			u.one[h], more = more[0], more[1:]
-		default:
-			delete(u.one, h)
-			continue
-		}
-		if len(more) > 0 {
-			u.more[h] = more
-		} else {
-			delete(u.more, h)
-		}
+		u.of.remove(h, v)
 	}
 }
 
 // with gives the name of every file with a version that defines what v does.
 func (u *uses) with(v *Version, file func(name string)) {
 	for h := range u.each(v) {
-		if o := u.one[h]; o != nil {
+		if o := u.of.first[h]; o != nil {
 			file(o.Name)
 		}
-		for _, o := range u.more[h] {
+		for _, o := range u.of.rest[h] {
 			file(o.Name)
 		}
 	}

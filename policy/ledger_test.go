@@ -171,12 +171,12 @@ func (l *Ledger) check(t *rapid.T) {
 	}
 	count := func(u *uses) map[uint64]int {
 		n := make(map[uint64]int)
-		for h := range u.one {
-			n[h] = 1 + len(u.more[h])
+		for h := range u.of.first {
+			n[h] = 1 + len(u.of.rest[h])
 		}
 		return n
 	}
-	if got, want := count(&l.uses), count(&want); !reflect.DeepEqual(got, want) || len(l.uses.more) > len(l.uses.one) {
+	if got, want := count(&l.uses), count(&want); !reflect.DeepEqual(got, want) || len(l.uses.of.rest) > len(l.uses.of.first) {
 		t.Fatalf("index %v, want %v", got, want)
 	}
 }

@@ -72,11 +72,7 @@ func (d *decoder) kind(f *fields) (string, bool) {
 }
 
 func (d *decoder) metadata(top *fields) (key Key, uid string) {
-	v, ok := top.require("metadata")
-	if !ok {
-		return Key{}, ""
-	}
-	f, ok := d.mapping(v)
+	f, ok := top.requireWithin("metadata")
 	if !ok {
 		return Key{}, ""
 	}
@@ -97,11 +93,7 @@ func (d *decoder) metadata(top *fields) (key Key, uid string) {
 
 func (d *decoder) subnet(top *fields, key Key, pos Position) Subnet {
 	s := Subnet{Key: key, VPC: Key{key.Namespace, DefaultVPC}, Pos: pos}
-	v, ok := top.require("spec")
-	if !ok {
-		return s
-	}
-	f, ok := d.mapping(v)
+	f, ok := top.requireWithin("spec")
 	if !ok {
 		return s
 	}
@@ -109,7 +101,7 @@ func (d *decoder) subnet(top *fields, key Key, pos Position) Subnet {
 	v4, has4 := f.take("ipv4CidrBlock")
 	v6, has6 := f.take("ipv6CidrBlock")
 	if !has4 && !has6 {
-		d.fail(v, "needs ipv4CidrBlock, ipv6CidrBlock or both")
+		d.fail(f.v, "needs ipv4CidrBlock, ipv6CidrBlock or both")
 	}
 	if has4 {
 		if p, ok := d.prefix(v4); ok && !p.Addr().Is4() {
@@ -135,20 +127,12 @@ func (d *decoder) virtualMachine(top *fields, key Key, uid string, pos Position)
 	vm := VirtualMachine{Key: key, UID: uid, Pos: pos}
 	status := d.statusAddrs(top)
 	vm.Interfaces = []Interface{{ID: key.Name, Addrs: status, at: spotOf(top.v.Node)}}
-	v, ok := top.take("spec")
-	if !ok || isNull(v.Node) {
-		return vm
-	}
-	f, ok := d.mapping(v)
+	f, ok := top.within("spec")
 	if !ok {
 		return vm
 	}
 	defer f.finish()
-	v, ok = f.take("networking")
-	if !ok || isNull(v.Node) {
-		return vm
-	}
-	nf, ok := d.mapping(v)
+	nf, ok := f.within("networking")
 	if !ok {
 		return vm
 	}
@@ -227,19 +211,11 @@ func (d *decoder) interfaces(v value, vm Key, status []netip.Addr) []Interface {
 // rest of status is free-form; empty addresses are those of a VM that has none
 // yet.
 func (d *decoder) statusAddrs(top *fields) []netip.Addr {
-	v, ok := top.take("status")
-	if !ok || isNull(v.Node) {
-		return nil
+	f, ok := top.within("status")
+	if ok {
+		f, ok = f.within("networking")
 	}
-	f, ok := d.mapping(v)
 	if !ok {
-		return nil
-	}
-	v, ok = f.take("networking")
-	if !ok || isNull(v.Node) {
-		return nil
-	}
-	if f, ok = d.mapping(v); !ok {
 		return nil
 	}
 	var addrs []netip.Addr

@@ -8,16 +8,13 @@ import (
 
 func (d *decoder) group(top *fields, key Key, pos Position) Group {
 	g := Group{Key: key, Pos: pos}
-	v, ok := top.require("spec")
-	if !ok {
-		return g
-	}
-	f, ok := d.mapping(v)
+	f, ok := top.requireWithin("spec")
 	if !ok {
 		return g
 	}
 	defer f.finish()
-	if v, ok = f.take("rules"); !ok {
+	v, ok := f.take("rules")
+	if !ok {
 		return g
 	}
 	lines := make(map[string]int) // of the rule names

@@ -35,13 +35,21 @@ func (o *OVS) run(stdin io.Reader, name string, args ...string) (string, error) 
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
 	cmd := o.command(ctx, name, args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
-	err := cmd.Run()
+	cmd.Stdin = stdin
+	out, err := Output(cmd)
+	return strings.TrimSpace(out), err
+}
+
+// Output is what a program prints on its standard output. An error has what it
+// prints on the other one.
+func Output(cmd *exec.Cmd) (string, error) {
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
 	if err != nil {
-		err = fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+		err = fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, bytes.TrimSpace(stderr.Bytes()))
 	}
-	return strings.TrimSpace(stdout.String()), err
+	return string(out), err
 }
 
 // Client drives the same switch with typed values: flows, bundles, bridges.

@@ -35,13 +35,13 @@ func (n *nursery) close() { close(n.calls) }
 type daemon struct {
 	name    string
 	cmd     *exec.Cmd
-	stopped atomic.Bool   // by stop, not by itself
-	done    chan struct{} // closed when the process has been reaped
+	stopped atomic.Bool     // by stop, not by itself
+	done    <-chan struct{} // closed when the process has been reaped
 }
 
 // start runs a daemon in the namespace, or in ours when it is nil.
 func (n *nursery) start(ns *namespace, dir string, argv ...string) (*daemon, error) {
-	d := &daemon{name: filepath.Base(argv[0]), done: make(chan struct{})}
+	d := &daemon{name: filepath.Base(argv[0])}
 	d.cmd = exec.Command(argv[0], argv[1:]...)
 	d.cmd.Dir = dir
 	d.cmd.Env = append(os.Environ(), runEnv(dir)...)
@@ -65,11 +65,29 @@ func (n *nursery) start(ns *namespace, dir string, argv ...string) (*daemon, err
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", d.name, err)
 	}
-	go func() {
-		_ = d.cmd.Wait() // ProcessState says how it ended
-		close(d.done)
-	}()
+	d.done = reap(d.cmd)
 	return d, nil
+}
+
+// reap waits for a process that has started, and closes the channel.
+func reap(cmd *exec.Cmd) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // ProcessState says how it ended
+		close(done)
+	}()
+	return done
+}
+
+// end signals a process that is being reaped, and kills it at the limit.
+func end(cmd *exec.Cmd, done <-chan struct{}, sig os.Signal, limit time.Duration) {
+	_ = cmd.Process.Signal(sig) // reaped meanwhile: done says so
+	select {
+	case <-done:
+	case <-time.After(limit):
+		_ = cmd.Process.Kill()
+		<-done
+	}
 }
 
 // stop kills the daemon by its process id and waits until it is gone. It
@@ -83,13 +101,7 @@ func (d *daemon) stop(sig os.Signal) error {
 		return d.ended()
 	default:
 	}
-	_ = d.cmd.Process.Signal(sig) // reaped meanwhile: done says so
-	select {
-	case <-d.done:
-	case <-time.After(5 * time.Second):
-		_ = d.cmd.Process.Kill()
-		<-d.done
-	}
+	end(d.cmd, d.done, sig, 5*time.Second)
 	return nil
 }
 

@@ -65,7 +65,7 @@ type changes struct {
 // changer is a lab in which changes are made.
 type changer struct {
 	*lab
-	agent *agent
+	agent agent
 	mon   *monitor
 	twin  *twin
 	out   changes
@@ -126,7 +126,7 @@ func (c *changer) kinds(n int) []*kind {
 
 // calm waits until agent, switch and monitor have nothing more to do.
 func (c *changer) calm() error {
-	return waitIdle(c.b.ctx, c.agent.pid(), c.ovs.SwitchdPID(), c.mon.cmd.Process.Pid)
+	return waitIdle(c.b.ctx, c.agent.PID(), c.ovs.SwitchdPID(), c.mon.cmd.Process.Pid)
 }
 
 // vsctl runs ovs-vsctl without waiting for the switch.

@@ -68,7 +68,7 @@ func (b *bench) churn() error {
 	if err != nil {
 		return err
 	}
-	cpu, err := cpuTime(a.pid())
+	cpu, err := cpuTime(a.PID())
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (b *bench) churn() error {
 		return err
 	}
 	defer m.close()
-	stop := watchMemory(a.pid())
+	stop := watchMemory(a.PID())
 	m.longest()
 	began, got := time.Now(), stream.Received()
 	made, err := l.joinAndLeave(n, turns)
@@ -93,7 +93,7 @@ func (b *bench) churn() error {
 		return err
 	}
 	backlog, peak := time.Since(ended), stop()
-	cpuAfter, err := cpuTime(a.pid())
+	cpuAfter, err := cpuTime(a.PID())
 	if err != nil {
 		return err
 	}

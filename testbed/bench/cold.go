@@ -54,11 +54,10 @@ func (b *bench) coldAt(n int) error {
 		if i >= 2 && time.Since(began) > coldTime {
 			break
 		}
-		state, err := l.state()
-		if err != nil {
+		if err := l.forget(); err != nil {
 			return err
 		}
-		c, err := l.start(state)
+		c, err := l.start()
 		if err != nil {
 			return err
 		}
@@ -71,7 +70,7 @@ func (b *bench) coldAt(n int) error {
 		if err != nil {
 			return err
 		}
-		w, err := l.start(state)
+		w, err := l.start()
 		if err != nil {
 			return err
 		}
@@ -132,7 +131,7 @@ func (l *lab) addFlows(file string) (time.Duration, error) {
 
 // start starts an agent on the emptied switch, measures and ends it. Its flows
 // stay.
-func (l *lab) start(state string) (s start, err error) {
+func (l *lab) start() (s start, err error) {
 	if err := l.empty(); err != nil {
 		return s, err
 	}
@@ -142,7 +141,7 @@ func (l *lab) start(state string) (s start, err error) {
 		return s, err
 	}
 	defer m.close()
-	a, err := l.startAgent(state)
+	a, err := l.startAgent()
 	if err != nil {
 		return s, err
 	}
@@ -154,23 +153,23 @@ func (l *lab) start(state string) (s start, err error) {
 	if _, err := a.wait(l.b.ctx); err != nil {
 		return s, err
 	}
-	s.waited = time.Since(a.started)
-	if s.cpu, err = cpuTime(a.pid()); err != nil {
+	s.waited = time.Since(a.Started)
+	if s.cpu, err = cpuTime(a.PID()); err != nil {
 		return s, err
 	}
 	// The monitor may be behind.
-	if err := waitIdle(l.b.ctx, a.pid(), l.ovs.SwitchdPID(), m.cmd.Process.Pid); err != nil {
+	if err := waitIdle(l.b.ctx, a.PID(), l.ovs.SwitchdPID(), m.cmd.Process.Pid); err != nil {
 		return s, err
 	}
 	short, cancel := context.WithTimeout(l.b.ctx, 10*time.Second)
 	defer cancel()
-	err = testbed.Poll(short, time.Millisecond, func() (bool, error) { return m.latest().After(a.started), nil })
+	err = testbed.Poll(short, time.Millisecond, func() (bool, error) { return m.latest().After(a.Started), nil })
 	if err != nil {
 		return s, fmt.Errorf("no flow was seen to take effect: %w", err)
 	}
-	s.force = m.latest().Sub(a.started)
-	if s.rss, err = memory(a.pid(), "VmRSS"); err == nil {
-		s.peak, err = memory(a.pid(), "VmHWM")
+	s.force = m.latest().Sub(a.Started)
+	if s.rss, err = memory(a.PID(), "VmRSS"); err == nil {
+		s.peak, err = memory(a.PID(), "VmHWM")
 	}
 	return s, err
 }

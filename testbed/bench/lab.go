@@ -50,13 +50,13 @@ func (l *lab) policy(elem ...string) string {
 	return filepath.Join(append([]string{l.dir, "policy"}, elem...)...)
 }
 
-// state is a directory for --state-dir, emptied if it is there.
-func (l *lab) state() (string, error) {
+// forget empties the agent's state directory, which need not be there.
+func (l *lab) forget() error {
 	dir := filepath.Join(l.dir, "state")
 	if err := os.RemoveAll(dir); err != nil {
-		return "", err
+		return err
 	}
-	return dir, os.Mkdir(dir, 0o755)
+	return os.Mkdir(dir, 0o755)
 }
 
 // beside is a path on the same file system that the agent does not read.
@@ -116,21 +116,17 @@ func (b *bench) group(members, local int) (*lab, error) {
 }
 
 // enforce starts an agent without a memory and waits for it.
-func (l *lab) enforce() (*agent, status, error) {
-	state, err := l.state()
-	if err != nil {
-		return nil, status{}, err
+func (l *lab) enforce() (a agent, s status, err error) {
+	if err := l.forget(); err != nil {
+		return a, s, err
 	}
-	a, err := l.startAgent(state)
-	if err != nil {
-		return nil, status{}, err
+	if a, err = l.startAgent(); err != nil {
+		return a, s, err
 	}
-	s, err := a.wait(l.b.ctx)
-	if err != nil {
+	if s, err = a.wait(l.b.ctx); err != nil {
 		_ = a.stop()
-		return nil, s, err
 	}
-	return a, s, nil
+	return a, s, err
 }
 
 // ofctl prepares ovs-ofctl with OpenFlow 1.4, without the time limit of the

@@ -6,18 +6,17 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
 func init() {
@@ -100,22 +99,7 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	// Debian keeps the daemons where only root's PATH leads.
-	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
-
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	err = run(ctx, cfg)
-	interrupted := ctx.Err() != nil
-	stop()
-	switch {
-	case err == nil:
-	case interrupted && errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "bench: interrupted")
-		os.Exit(130)
-	default:
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
+	testbed.Main("bench", func(ctx context.Context) error { return run(ctx, cfg) })
 }
 
 func (c *config) parse(sizes, only string, names []string) error {

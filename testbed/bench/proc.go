@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -77,11 +78,11 @@ func (b *bench) about() (string, error) {
 			cores++
 		}
 	}
-	version, err := b.output("version")
+	version, err := testbed.Output(exec.CommandContext(b.ctx, b.program, "version"))
 	if err != nil {
 		return "", err
 	}
-	ovs, err := runOutput(b.ctx, "ovs-vswitchd", "--version")
+	ovs, err := testbed.Output(exec.CommandContext(b.ctx, "ovs-vswitchd", "--version"))
 	if err != nil {
 		return "", err
 	}

@@ -237,7 +237,7 @@ func (b *bench) guardedWire(name, group string) (*wire, error) {
 		err = w.members(1, local+1)
 	}
 	if err == nil {
-		var a *agent
+		var a agent
 		if a, _, err = w.enforce(); err == nil {
 			err = a.stop()
 		}

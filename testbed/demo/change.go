@@ -82,7 +82,7 @@ func (d *demo) change(ctx context.Context, before matrix) (matrix, error) {
 	if err := d.put(changed, []byte(text)); err != nil {
 		return matrix{}, err
 	}
-	s, err := d.agent.wait(ctx)
+	s, err := d.wait(ctx)
 	if err != nil {
 		return matrix{}, err
 	}

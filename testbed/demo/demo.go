@@ -24,7 +24,7 @@ type demo struct {
 	dir   string // holds policy/, state/, control.sock and agent.log
 	ovs   *testbed.OVS
 	hosts []*host
-	agent *agent
+	agent *testbed.Agent
 }
 
 // run is the story, from the first line to the last.
@@ -53,7 +53,7 @@ func run(ctx context.Context, cfg config) (err error) {
 		return err
 	}
 	title("ovs-sg status")
-	text, err := d.agent.status(ctx)
+	text, err := d.agent.Status(ctx)
 	if err != nil {
 		return err
 	}
@@ -106,15 +106,19 @@ func (d *demo) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if d.agent, err = startAgent(d); err != nil {
+	version, err := testbed.Output(exec.CommandContext(ctx, d.program, "version"))
+	if err != nil {
 		return err
 	}
-	s, err := d.agent.wait(ctx)
+	if d.agent, err = d.ovs.StartAgent(d.program, d.dir); err != nil {
+		return err
+	}
+	s, err := d.wait(ctx)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("Open vSwitch %s, datapath %s, %d hosts, %d flows. The agent is %s.\n",
-		s.OVS, s.Datapath, len(d.hosts), s.Flows, d.agent.version)
+		s.OVS, s.Datapath, len(d.hosts), s.Flows, strings.TrimSpace(version))
 	return nil
 }
 
@@ -148,7 +152,7 @@ func (d *demo) put(name string, data []byte) error {
 func (d *demo) close() error {
 	var errs []error
 	if d.agent != nil {
-		errs = append(errs, d.agent.stop())
+		errs = append(errs, d.agent.Stop(5*time.Second))
 	}
 	if d.ovs != nil {
 		errs = append(errs, d.ovs.Close())
@@ -163,7 +167,7 @@ func (d *demo) close() error {
 func (d *demo) invite() {
 	title("It stays up until Ctrl-C. In another terminal, as root")
 	fmt.Printf("# the policy: change a file, then ask what is in force\n"+
-		"ls %s/policy\n%s status --wait --control %s\n\n", d.dir, d.program, d.agent.control)
+		"ls %s/policy\n%s status --wait --control %s\n\n", d.dir, d.program, d.agent.Control)
 	fmt.Printf("# the flows\nOVS_RUNDIR=%s ovs-ofctl -O OpenFlow14 --names dump-flows %s\n\n", d.ovs.Dir(), d.ovs.Bridge())
 	fmt.Print("# a host, from the inside; each answers on tcp 22 80 443 8080 3306 and udp 53\n")
 	if _, err := exec.LookPath("ping"); err != nil {

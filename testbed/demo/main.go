@@ -6,13 +6,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
-	"syscall"
+
+	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
 func init() {
@@ -32,20 +30,5 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	// Debian keeps the daemons where only root's PATH leads.
-	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
-
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	err := run(ctx, cfg)
-	interrupted := ctx.Err() != nil
-	stop()
-	switch {
-	case err == nil:
-	case interrupted && errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "demo: interrupted")
-		os.Exit(130)
-	default:
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
-	}
+	testbed.Main("demo", func(ctx context.Context) error { return run(ctx, cfg) })
 }
