@@ -96,6 +96,8 @@ func (a *agentCmd) logger() (*zap.Logger, error) {
 }
 
 func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
+	var collector collector
+	collector.saveTime(a.PolicyDir)
 	content, err := policy.ParseDefaultContent(a.DefaultGroupContent)
 	if err != nil {
 		return err
@@ -138,15 +140,13 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	}
 	defer listener.Close()
 
-	var collector collector
-	collector.saveTime()
 	g, ctx := errgroup.WithContext(ctx)
 	files := make(chan controller.Files)
 	cfg.Files = files
 	c := controller.New(cfg)
 	g.Go(func() error { return watcher.Run(ctx) })
 	g.Go(func() error { return db.Run(ctx) })
-	g.Go(func() error { return relay(ctx, watcher.Snapshots(), files, &collector) })
+	g.Go(func() error { return relay(ctx, watcher.Snapshots(), files) })
 	g.Go(func() error { return c.Run(ctx) })
 	g.Go(func() error { return collector.saveMemory(ctx, c.Settled()) })
 	g.Go(func() error { return c.Serve(ctx, listener) })
@@ -211,13 +211,12 @@ func portsError(s ovsdb.Status) string {
 }
 
 // relay hands the directory's snapshots to the controller, the newest first.
-func relay(ctx context.Context, in <-chan dirwatch.Snapshot, out chan<- controller.Files, collector *collector) error {
+func relay(ctx context.Context, in <-chan dirwatch.Snapshot, out chan<- controller.Files) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case s := <-in:
-			collector.many(len(s.Changes))
 			f := controller.Files{Seq: s.Seq, Changes: s.Changes, Since: s.First}
 			s.Changes = nil
 			if s.Err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
-	"sync"
 	"time"
 )
 
@@ -21,26 +20,23 @@ const (
 // collector is how the garbage collector is set. Those who set GOGC or
 // GOMEMLIMIT know better.
 type collector struct {
-	mu     sync.Mutex
-	later  bool
+	set    bool
 	before int64 // the limit
 }
 
-// saveTime is for the start.
-func (c *collector) saveTime() {
-	if c.later = os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != ""; !c.later {
-		debug.SetGCPercent(startPercent)
-		c.before = debug.SetMemoryLimit(startLimit)
+// saveTime is for the start, with so many files to read as the directory has.
+func (c *collector) saveTime(dir string) {
+	if c.set = os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == ""; !c.set {
+		return
 	}
-}
-
-// many says that so many files are being read.
-func (c *collector) many(files int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.later {
-		debug.SetMemoryLimit(startLimit + int64(files)*startPerFile)
+	files := 0
+	if d, err := os.Open(dir); err == nil {
+		names, _ := d.Readdirnames(-1)
+		files = len(names)
+		d.Close()
 	}
+	debug.SetGCPercent(startPercent)
+	c.before = debug.SetMemoryLimit(startLimit + int64(files)*startPerFile)
 }
 
 // saveMemory is for the time after the first policy is in force.
@@ -50,14 +46,11 @@ func (c *collector) saveMemory(ctx context.Context, settled <-chan struct{}) err
 	case <-ctx.Done():
 		return nil
 	}
-	c.mu.Lock()
-	if !c.later {
-		c.later = true
+	if c.set {
 		debug.SetGCPercent(laterPercent)
 		debug.SetMemoryLimit(c.before)
-		debug.FreeOSMemory()
 	}
-	c.mu.Unlock()
+	debug.FreeOSMemory()
 	// What was accepted is written meanwhile, which needs it for longer.
 	for _, pause := range []time.Duration{2 * time.Second, 10 * time.Second, 30 * time.Second} {
 		select {
