@@ -254,7 +254,7 @@ var mutations = []mutation{
 		`RegLacks(RegCommit, 2>>s.stale().Offset), `, ""},
 	{"class: one stale bit for both", rule,
 		`Bits{RegCommit, pick(s, 0, 1), 1}`,
-		`Bits{RegCommit, pick(s, 0, 0), 1}`, ""},
+		`Bits{RegCommit, pick(s, 0, 0), 1}`, "both halves are judged again then, which allows the same"},
 	{"class: another's connection is not stale", class,
 		`int(s.epoch()), load, Load(s.stale(), 1))`,
 		`int(s.epoch()), load)`, ""},
