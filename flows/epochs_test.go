@@ -24,7 +24,7 @@ func TestEpochs(t *testing.T) {
 	for seed := range histories {
 		d := newDice(uint64(70_000 + seed))
 		v := d.village()
-		a := newAgent(d, nil)
+		a := newAgent(d)
 		a.c.StartAt(one[uint32](d, 0, 0, 9, flows.MaxEpoch-3, flows.MaxEpoch-1, flows.MaxEpoch))
 		var log []string
 		for step := range steps {
@@ -53,7 +53,6 @@ func TestEpochs(t *testing.T) {
 // epochs of the flows in force have promised.
 type agent struct {
 	dice
-	hash      func(string) uint64
 	c         *flows.Compiler
 	was       *policy.Model // that the compiler knows
 	installed *flows.Set
@@ -65,24 +64,15 @@ type agent struct {
 	wraps, lost int
 }
 
-func newAgent(d dice, hash func(string) uint64) *agent {
-	a := &agent{dice: d, hash: hash, was: &policy.Model{}, installed: &flows.Set{}, promises: newPromises()}
-	a.c = a.compiler()
-	return a
-}
-
-func (a *agent) compiler() *flows.Compiler {
-	if a.hash == nil {
-		return flows.NewCompiler()
-	}
-	return flows.NewCompilerWith(a.hash)
+func newAgent(d dice) *agent {
+	return &agent{dice: d, c: flows.NewCompiler(), was: &policy.Model{}, installed: &flows.Set{}, promises: newPromises()}
 }
 
 // restart begins anew with the flows in force, restored with the members that
 // there were.
 func (a *agent) restart(restored bool) {
 	members := a.was.Members
-	a.c, a.was, a.first, a.known, a.forget = a.compiler(), &policy.Model{}, true, false, false
+	a.c, a.was, a.first, a.known, a.forget = flows.NewCompiler(), &policy.Model{}, true, false, false
 	a.promises.previous = nil // it may raise epochs without need
 	if restored {
 		now := &policy.Model{Members: members}
@@ -92,53 +82,20 @@ func (a *agent) restart(restored bool) {
 	a.c.Adopt(a.installed)
 }
 
+// step takes a step, whose bundle may be lost.
 func (a *agent) step(m *policy.Model, host flows.Host) error {
-	first := a.first
-	delta, alone, err := a.c.Update(changeOf(a.was, m), host)
+	delta, alone, wrapped, err := a.compile(m, host)
 	if err != nil {
 		return err
 	}
-	wrapped := a.c.Wrapped()
-	if !a.known || !alone {
-		all, err := a.c.Flows()
-		if err != nil {
-			return err
-		}
-		if first {
-			egress, ingress := flows.MembersShrank(all, a.installed)
-			if egress {
-				a.c.Raise(policy.Egress)
-				wrapped = wrapped || a.c.Wrapped()
-			}
-			if ingress {
-				a.c.Raise(policy.Ingress)
-				wrapped = wrapped || a.c.Wrapped()
-			}
-			if all, err = a.c.Flows(); err != nil {
-				return err
-			}
-		}
-		delta = flows.Diff(all, a.installed)
-	}
-	a.was, a.first = m, false
-	if a.forget = a.forget || wrapped; wrapped {
-		a.wraps++
-	}
-	if a.odds(6) { // does not reach the switch
+	if a.odds(6) {
 		a.known, a.promises.previous = false, nil
 		a.lost++
 		return nil
 	}
-	a.known = true
-	delta.ApplyTo(a.installed)
-	l := &loaded{model: m}
-	l.classes, l.mark = a.c.State()
-	want, err := a.c.Reference(flows.Input{Model: m, Infra: host.Infra, Userspace: host.Userspace, Classes: l.classes, Mark: l.mark})
+	l, err := a.apply(delta, m, host)
 	if err != nil {
-		return err
-	}
-	if wrong := flows.Diff(want, a.installed); !wrong.Empty() {
-		return fmt.Errorf("the flows become others (%v):\n%s", alone, wrong)
+		return fmt.Errorf("alone %v: %w", alone, err)
 	}
 	if a.forget {
 		// What is committed until the bundle takes effect has epochs of before.
@@ -154,6 +111,65 @@ func (a *agent) step(m *policy.Model, host flows.Host) error {
 		a.promises, a.forget = newPromises(), false
 	}
 	return a.promises.check(l)
+}
+
+// compile is what turns the flows in force into those of a model.
+func (a *agent) compile(m *policy.Model, host flows.Host) (delta flows.Delta, alone, wrapped bool, err error) {
+	first := a.first
+	delta, alone, err = a.c.Update(changeOf(a.was, m), host)
+	wrapped = a.c.Wrapped()
+	if err == nil && (!a.known || !alone) {
+		var all *flows.Set
+		if all, err = a.c.Flows(); err == nil && first {
+			egress, ingress := flows.MembersShrank(all, a.installed)
+			if egress {
+				a.c.Raise(policy.Egress)
+				wrapped = wrapped || a.c.Wrapped()
+			}
+			if ingress {
+				a.c.Raise(policy.Ingress)
+				wrapped = wrapped || a.c.Wrapped()
+			}
+			all, err = a.c.Flows()
+		}
+		if err == nil {
+			delta = flows.Diff(all, a.installed)
+		}
+	}
+	if a.forget = a.forget || wrapped; wrapped {
+		a.wraps++
+	}
+	a.was, a.first = m, false
+	return delta, alone, wrapped, err
+}
+
+// apply makes the switch follow, and holds its flows against Compile.
+func (a *agent) apply(delta flows.Delta, m *policy.Model, host flows.Host) (*loaded, error) {
+	a.known = true
+	delta.ApplyTo(a.installed)
+	l := &loaded{model: m}
+	l.classes, l.mark = a.c.State()
+	want, err := a.c.Reference(flows.Input{Model: m, Infra: host.Infra, Userspace: host.Userspace, Classes: l.classes, Mark: l.mark})
+	if err != nil {
+		return nil, err
+	}
+	if wrong := flows.Diff(want, a.installed); !wrong.Empty() {
+		return nil, fmt.Errorf("the flows become others:\n%s", wrong)
+	}
+	return l, nil
+}
+
+func (a *agent) follow(t *testing.T, m *policy.Model, host flows.Host) *loaded {
+	t.Helper()
+	delta, _, _, err := a.compile(m, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := a.apply(delta, m, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // A village is a small model of which everything changes.
@@ -345,4 +361,80 @@ func (v *village) model() *policy.Model {
 		m.Members = append(m.Members, *v.members[k])
 	}
 	return m
+}
+
+// TestAdopt: who keeps which epochs when the agent is started anew.
+func TestAdopt(t *testing.T) {
+	member := func(vpc string, n byte, groups ...string) policy.Member {
+		return policy.Member{VPC: vpc, Addr: netip.AddrFrom4([4]byte{10, 0, 0, n}), Groups: groups, VM: policy.Key{Namespace: "d", Name: fmt.Sprint("vm", n)}}
+	}
+	port := func(p uint16, vpc string, groups ...string) policy.Endpoint {
+		return policy.Endpoint{VIF: fmt.Sprintf("tap%d", p), OFPort: p, MAC: policy.MAC{2, 0, 0, 0, 0, byte(p)}, Known: true, VPC: vpc, Groups: groups}
+	}
+	model := func() *policy.Model {
+		from := func(group string, d policy.Direction, kind policy.ResolvedKind, ref string) policy.ResolvedRule {
+			return policy.ResolvedRule{Group: group, Name: "#0", Direction: d, Ports: policy.PortRange{Last: 65535}, Remote: policy.ResolvedRemote{Kind: kind, Group: ref}}
+		}
+		return &policy.Model{
+			Endpoints: []policy.Endpoint{port(1, "d/v", "d/a"), port(2, "d/v", "d/a"), port(3, "d/w", "d/a"), port(4, "d/v", "d/b")},
+			Groups: []policy.RuleGroup{
+				{ID: "d/a", Rules: []policy.ResolvedRule{from("d/a", policy.Ingress, policy.ResolvedMembers, "d/c"), from("d/a", policy.Egress, policy.ResolvedAnywhere, "")}},
+				{ID: "d/b", Rules: []policy.ResolvedRule{from("d/b", policy.Ingress, policy.ResolvedAnywhere, ""), from("d/b", policy.Egress, policy.ResolvedMembers, "d/c")}},
+			},
+			Members: []policy.Member{member("d/v", 1, "d/c"), member("d/v", 2, "d/a", "d/c"), member("d/w", 1, "d/c")},
+		}
+	}
+	const in, out = 1 << policy.Ingress, 1 << policy.Egress
+	for _, test := range []struct {
+		name   string
+		change func(m *policy.Model)
+		raised map[uint16]int // bits by direction
+	}{
+		{"nothing changes", func(*policy.Model) {}, nil},
+		{"another MAC", func(m *policy.Model) { m.Endpoints[0].MAC[4] = 9 }, map[uint16]int{1: in | out}},
+		{"another VLAN", func(m *policy.Model) { m.Endpoints[0].Tag = 9 }, map[uint16]int{1: in | out}},
+		{"another VPC", func(m *policy.Model) { m.Endpoints[0].VPC = "d/w" }, map[uint16]int{1: in | out}},
+		{"other groups", func(m *policy.Model) { m.Endpoints[0].Groups = []string{"d/b"} }, map[uint16]int{1: in | out}},
+		{"a rule goes", func(m *policy.Model) { m.Groups[0].Rules = m.Groups[0].Rules[:1] }, map[uint16]int{1: out, 2: out, 3: out}},
+		{"a group is renamed", func(m *policy.Model) {
+			m.Groups[1].ID = "d/z"
+			m.Endpoints[3].Groups = []string{"d/z"}
+		}, nil},
+		{"a member goes", func(m *policy.Model) { m.Members = m.Members[1:] }, map[uint16]int{1: in, 2: in, 3: in, 4: out}},
+		{"a member leaves", func(m *policy.Model) { m.Members[0].Groups = nil }, map[uint16]int{1: in, 2: in, 3: in, 4: out}},
+		{"a member leaves a group that nobody refers to", func(m *policy.Model) { m.Members[1].Groups = []string{"d/c"} }, nil},
+		{"a member joins", func(m *policy.Model) { m.Members = append(m.Members, member("d/w", 2, "d/c")) }, nil},
+		{"a port comes", func(m *policy.Model) { m.Endpoints = append(m.Endpoints, port(5, "d/v", "d/a")) }, map[uint16]int{5: in | out}},
+		{"a port goes", func(m *policy.Model) { m.Endpoints = m.Endpoints[:3] }, map[uint16]int{1: 0}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			host := flows.Host{Infra: hostInfra}
+			before := newAgent(newDice(1))
+			before.c.StartAt(41)
+			was := before.follow(t, model(), host)
+			m := model()
+			test.change(m)
+			a := newAgent(newDice(1))
+			a.installed, a.first = before.installed, true
+			a.c.Adopt(a.installed)
+			old := a.installed.Clone()
+			now := a.follow(t, m, host)
+			if test.raised == nil && test.name == "nothing changes" {
+				if d := flows.Diff(a.installed, old); !d.Empty() {
+					t.Errorf("flows change:\n%s", d)
+				}
+			}
+			for _, e := range m.Endpoints {
+				for _, d := range []policy.Direction{policy.Ingress, policy.Egress} {
+					raised := now.epoch(e.OFPort, d) > 42
+					if was.endpoint(e.OFPort) != nil && raised != (was.epoch(e.OFPort, d) != now.epoch(e.OFPort, d)) {
+						t.Errorf("port %d: %s epoch %d became %d", e.OFPort, d, was.epoch(e.OFPort, d), now.epoch(e.OFPort, d))
+					}
+					if want := test.raised[e.OFPort]>>d&1 == 1; raised != want {
+						t.Errorf("port %d: %s epoch %d, raised: %v, want %v", e.OFPort, d, now.epoch(e.OFPort, d), raised, want)
+					}
+				}
+			}
+		})
+	}
 }

@@ -157,6 +157,55 @@ func TestStep(t *testing.T) {
 	}
 }
 
+// TestStepCrowded: rules that one clause flow has no room for are left to
+// Compile, and taken up again when there are less.
+func TestStepCrowded(t *testing.T) {
+	m := crowd(2, 1)
+	rules := func(n int) []policy.ResolvedRule {
+		var rs []policy.ResolvedRule
+		for i := range n {
+			r := policy.ResolvedRule{Group: "default/all", Name: fmt.Sprintf("r%d", i), Direction: policy.Ingress, Protocol: policy.TCP,
+				Ports: policy.PortRange{First: 1, Last: 62}, Remote: policy.ResolvedRemote{Kind: policy.ResolvedPrefixes}}
+			for j := range 3 {
+				r.Remote.Prefixes = append(r.Remote.Prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + j), byte(i >> 8), byte(i), 0}), 24))
+			}
+			rs = append(rs, r)
+		}
+		return rs
+	}
+	m.Groups[0].Rules = rules(2046)
+	c, installed := settled(t, m)
+	for _, n := range []int{2047, 2048, 2049, 2050, 2048, 2047} {
+		next := &policy.Model{}
+		*next = *m
+		next.Groups = []policy.RuleGroup{{ID: m.Groups[0].ID, Rules: rules(n)}}
+		d, alone, err := c.Update(changeOf(m, next), crowdHost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !alone {
+			all, err := c.Flows()
+			if err != nil {
+				t.Fatal(err)
+			}
+			d = flows.Diff(all, installed)
+		}
+		d.ApplyTo(installed)
+		classes, mark := c.State()
+		want, err := flows.Compile(flows.Input{Model: next, Infra: crowdHost.Infra, Userspace: true, Classes: classes, Mark: mark})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := flows.Diff(want, installed); !d.Empty() {
+			t.Fatalf("%d rules (alone: %v): not what was desired:\n%s", n, alone, d)
+		}
+		if before := len(m.Groups[0].Rules); alone != (max(n, before) <= 2048) {
+			t.Errorf("%d rules after %d: alone %v", n, before, alone)
+		}
+		m = next
+	}
+}
+
 func BenchmarkStep(b *testing.B) {
 	for _, members := range []int{100, 1000, 10_000, 100_000} {
 		m := crowd(members, 100)

@@ -39,9 +39,9 @@ type stage struct {
 // The stages, in the order in which they are tried.
 var stages = []stage{
 	{flows, "^TestExact$", false},
-	{flows, "^(TestHistory|TestEpochs|TestStep|TestFlowCount)$", false},
+	{flows, "^(TestHistory|TestEpochs|TestAdopt|TestStep|TestFlowCount)$", false},
 	{flows, "^(TestExactInfrastructure|TestExactForgets|TestExactOrder|TestCompileOFPorts|TestExactEpochsOfNobody)$", false},
-	{flows, "^(TestExactCollisions|TestExactLimits|TestExactFlood)$", false},
+	{flows, "^(TestExactCollisions|TestExactLimits|TestExactFlood|TestStepCrowded)$", false},
 	{flows, "^(TestExact|TestHistory|TestEpochs)$", true},
 	{policy, "^TestThen$", false},
 }
