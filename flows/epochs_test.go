@@ -438,3 +438,48 @@ func TestAdopt(t *testing.T) {
 		})
 	}
 }
+
+// TestRaise: each time epochs are new, of those whose rules refer to members.
+func TestRaise(t *testing.T) {
+	c, installed := settled(t, crowd(3, 2))
+	for range 3 {
+		before := c.Epochs(1)
+		c.Raise(policy.Egress)
+		if now := c.Epochs(1); now != before {
+			t.Errorf("epochs %v became %v", before, now)
+		}
+		c.Raise(policy.Ingress)
+		now := c.Epochs(1)
+		if now[policy.Egress] != before[policy.Egress] || now[policy.Ingress] <= max(before[0], before[1]) {
+			t.Errorf("epochs %v became %v", before, now)
+		}
+		if _, alone, err := c.Update(policy.ModelChange{}, crowdHost); alone || err != nil {
+			t.Errorf("a step by itself: %v, %v", alone, err)
+		}
+		set, err := c.Flows()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := flows.Diff(set, installed); len(d.Add) != 1 || len(d.Delete) != 1 || len(d.Modify) != 1 {
+			t.Errorf("not the flows of one epoch:\n%s", d)
+		}
+		installed = set
+	}
+}
+
+// TestWrap: after the highest epoch all are low, and nobody keeps what was
+// written while the connections were forgotten.
+func TestWrap(t *testing.T) {
+	m := crowd(4, 2)
+	c, _ := settled(t, m)
+	c.StartAt(flows.MaxEpoch)
+	for i, want := range []flows.Epochs{{policy.Egress: 2, policy.Ingress: 2}, {policy.Egress: 2, policy.Ingress: 3}} {
+		gone := m.Members[3-i]
+		if _, _, err := c.Update(policy.ModelChange{Members: []policy.Change[policy.Member]{{Before: &gone}}}, crowdHost); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Epochs(1); got != want || c.Wrapped() != (i == 0) {
+			t.Errorf("epochs %v, want %v; begun anew: %v", got, want, c.Wrapped())
+		}
+	}
+}

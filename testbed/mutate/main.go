@@ -39,7 +39,7 @@ type stage struct {
 // The stages, in the order in which they are tried.
 var stages = []stage{
 	{flows, "^TestExact$", false},
-	{flows, "^(TestHistory|TestEpochs|TestAdopt|TestStep|TestFlowCount)$", false},
+	{flows, "^(TestHistory|TestEpochs|TestAdopt|TestRaise|TestWrap|TestStep|TestFlowCount)$", false},
 	{flows, "^(TestExactInfrastructure|TestExactForgets|TestExactOrder|TestCompileOFPorts|TestExactEpochsOfNobody)$", false},
 	{flows, "^(TestExactCollisions|TestExactLimits|TestExactFlood|TestStepCrowded)$", false},
 	{flows, "^(TestExact|TestHistory|TestEpochs)$", true},
