@@ -378,7 +378,7 @@ func TestAdopt(t *testing.T) {
 		return &policy.Model{
 			Endpoints: []policy.Endpoint{port(1, "d/v", "d/a"), port(2, "d/v", "d/a"), port(3, "d/w", "d/a"), port(4, "d/v", "d/b")},
 			Groups: []policy.RuleGroup{
-				{ID: "d/a", Rules: []policy.ResolvedRule{from("d/a", policy.Ingress, policy.ResolvedMembers, "d/c"), from("d/a", policy.Egress, policy.ResolvedAnywhere, "")}},
+				{ID: "d/a", Rules: []policy.ResolvedRule{from("d/a", policy.Ingress, policy.ResolvedMembers, "d/c"), from("d/a", policy.Ingress, policy.ResolvedMembers, "d/e"), from("d/a", policy.Egress, policy.ResolvedAnywhere, "")}},
 				{ID: "d/b", Rules: []policy.ResolvedRule{from("d/b", policy.Ingress, policy.ResolvedAnywhere, ""), from("d/b", policy.Egress, policy.ResolvedMembers, "d/c")}},
 			},
 			Members: []policy.Member{member("d/v", 1, "d/c"), member("d/v", 2, "d/a", "d/c"), member("d/w", 1, "d/c")},
@@ -395,13 +395,14 @@ func TestAdopt(t *testing.T) {
 		{"another VLAN", func(m *policy.Model) { m.Endpoints[0].Tag = 9 }, map[uint16]int{1: in | out}},
 		{"another VPC", func(m *policy.Model) { m.Endpoints[0].VPC = "d/w" }, map[uint16]int{1: in | out}},
 		{"other groups", func(m *policy.Model) { m.Endpoints[0].Groups = []string{"d/b"} }, map[uint16]int{1: in | out}},
-		{"a rule goes", func(m *policy.Model) { m.Groups[0].Rules = m.Groups[0].Rules[:1] }, map[uint16]int{1: out, 2: out, 3: out}},
+		{"a rule goes", func(m *policy.Model) { m.Groups[0].Rules = m.Groups[0].Rules[:2] }, map[uint16]int{1: out, 2: out, 3: out}},
 		{"a group is renamed", func(m *policy.Model) {
 			m.Groups[1].ID = "d/z"
 			m.Endpoints[3].Groups = []string{"d/z"}
 		}, nil},
 		{"a member goes", func(m *policy.Model) { m.Members = m.Members[1:] }, map[uint16]int{1: in, 2: in, 3: in, 4: out}},
 		{"a member leaves", func(m *policy.Model) { m.Members[0].Groups = nil }, map[uint16]int{1: in, 2: in, 3: in, 4: out}},
+		{"a member moves", func(m *policy.Model) { m.Members[0].Groups = []string{"d/e"} }, map[uint16]int{1: in, 2: in, 3: in, 4: out}},
 		{"a member leaves a group that nobody refers to", func(m *policy.Model) { m.Members[1].Groups = []string{"d/c"} }, nil},
 		{"a member joins", func(m *policy.Model) { m.Members = append(m.Members, member("d/w", 2, "d/c")) }, nil},
 		{"a port comes", func(m *policy.Model) { m.Endpoints = append(m.Endpoints, port(5, "d/v", "d/a")) }, map[uint16]int{5: in | out}},

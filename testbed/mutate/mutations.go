@@ -447,7 +447,7 @@ var mutations = []mutation{
 		`cs.floor = 0`, ""},
 	{"wrap: counted from one", classes,
 		`cs.floor, cs.generation = 0, 2`,
-		`cs.floor, cs.generation = 0, 0`, ""},
+		`cs.floor, cs.generation = 0, 0`, "whoever made them begin anew has 2"},
 	{"wrap: classes go unnoticed", classes,
 		`			cs.changed[c] = true
 		}
@@ -598,9 +598,9 @@ var mutations = []mutation{
 	{"members: flows like those of another VPC", inc,
 		`k := memberMatch{m.VPC, m.Addr.Is6()}`,
 		`k := memberMatch{"", m.Addr.Is6()}`, ""},
-	{"members: flows like those of another set", inc,
-		`as, also := mf.actions[remote]`,
-		`as, also := mf.actions[remote&^0xff]`, ""},
+	{"members: flows like those of the other family", inc,
+		`k := memberMatch{m.VPC, m.Addr.Is6()}`,
+		`k := memberMatch{m.VPC, false}`, ""},
 
 	// Steps: what comes from classes and rules.
 	{"rules: not compiled again when classes come or go", inc,
@@ -699,9 +699,9 @@ var mutations = []mutation{
 	{"numbers: freed though in use again", num,
 		`if x.uses == 0 && n.byKey`,
 		`if n.byKey`, ""},
-	{"numbers: uses not counted", num,
+	{"numbers: none ever ends", num,
 		`if x.uses--; x.uses > 0 {`,
-		`if x.uses--; x.uses > 9 {`, ""},
+		`if x.uses--; x.uses >= 0 {`, ""},
 
 	// Steps: what comes from ports and the host.
 	{"ports: flows stay", inc,
@@ -712,7 +712,9 @@ var mutations = []mutation{
 		`func(p uint16) bool { return false })`, ""},
 	{"ports: not in the list of a network", inc,
 		`vlans[e.After.Tag] = true`,
-		`vlans[e.After.Tag] = e.Before == nil`, ""},
+		`if e.Before == nil {
+				vlans[e.After.Tag] = true
+			}`, ""},
 	{"ports: the list of a network it left", inc,
 		`vlans[e.Before.Tag] = true`,
 		`_ = vlans`, ""},
@@ -746,6 +748,9 @@ var mutations = []mutation{
 	{"plain: however many", rule,
 		`product*len(d), sum+len(d)`,
 		`max(product, len(d)), sum+len(d)`, ""},
+	{"plain: never", rule,
+		`if product <= min(sum, maxPlain) {`,
+		`if product == 0 {`, ""},
 	{"plain: without the last dimension", rule,
 		`for _, d := range dims {
 			var longer`,
@@ -758,7 +763,7 @@ var mutations = []mutation{
 			var longer`, ""},
 	{"plain: terms shared", rule,
 		`append(ts[:len(ts):len(ts)], more...)`,
-		`append(ts, more...)`, ""},
+		`append(ts, more...)`, "as things are, append leaves no room to share"},
 	{"plain: only the last combinations", rule,
 		`longer = append(longer, append(`,
 		`longer = append(longer[:0], append(`, ""},
