@@ -126,6 +126,9 @@ func inbound(src string, proto uint8, port uint16) packet {
 	return k
 }
 
+// twoClasses makes conjunctions of what otherwise are plain flows.
+const twoClasses = "5,000 ranges of ports to two classes"
+
 // TestExactLimits: more rules than one flow has room for share an identity, a
 // service, a prefix or a group.
 func TestExactLimits(t *testing.T) {
@@ -139,6 +142,16 @@ func TestExactLimits(t *testing.T) {
 		rules iter
 		ask   []packet
 	}{
+		{twoClasses, func(yield func(string) bool) {
+			for i := range 5000 {
+				if !yield(fmt.Sprintf("direction: Ingress, protocol: TCP, port: \"%d-%d\"", 10001+8*i, 10006+8*i)) {
+					return
+				}
+			}
+		}, []packet{
+			inbound("10.9.9.2", 6, 10000), inbound("10.9.9.2", 6, 10001), inbound("20.0.0.1", 6, 10006), inbound("20.0.0.1", 6, 10007),
+			inbound("20.0.0.1", 6, 30481), inbound("20.0.0.1", 6, 30486), inbound("20.0.0.1", 6, 49998), inbound("20.0.0.1", 6, 49999), inbound("20.0.0.1", 17, 49998),
+		}},
 		{"5,000 prefixes to one service", func(yield func(string) bool) {
 			for i := range 5000 {
 				if !yield(fmt.Sprintf("direction: Ingress, protocol: TCP, port: 80, remote: {address: {IPAddressOrCIDR: 20.%d.%d.0/24}}", i>>8, i&255)) {
@@ -188,6 +201,11 @@ func TestExactLimits(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := bulk(test.rules)
+			if test.name == twoClasses {
+				w.groups = append(w.groups, worldGroup{ns: "default", name: "app"})
+				w.vms[1].groups = append(w.vms[1].groups, "app")
+				w.vifs = append(w.vifs, policy.VIF{Name: "vm2", OFPort: 2, IfaceID: "v2", MAC: hostPorts[1].mac})
+			}
 			l, err := w.resolve()
 			if err != nil {
 				t.Fatal(err)

@@ -85,6 +85,18 @@ func TestFlowCount(t *testing.T) {
 	atMost("10 members more", count(crowd(1010, 100))-thousand, 11)
 	atMost("1,000 members, all local", count(crowd(1000, 1000)), 13_500)
 
+	// Twenty classes and thirty masks of ports add up; they do not multiply.
+	kinds := crowd(20, 20)
+	for i := range kinds.Endpoints {
+		kinds.Endpoints[i].Groups = []string{"default/all", fmt.Sprintf("default/g%02d", i)}
+		kinds.Groups = append(kinds.Groups, policy.RuleGroup{ID: kinds.Endpoints[i].Groups[1]})
+	}
+	narrow := count(kinds)
+	for i := range 3 {
+		kinds.Groups[0].Rules[1+i].Ports = policy.PortRange{First: 1, Last: 65534 - uint16(i)}
+	}
+	atMost("20 kinds of VM, 3 rules for many ports", count(kinds)-narrow, 200)
+
 	cidrs := crowd(50, 50)
 	cidrs.Groups[0].Rules = nil
 	for i := range 1000 {
@@ -92,7 +104,7 @@ func TestFlowCount(t *testing.T) {
 			Direction: policy.Ingress, Protocol: policy.TCP, Ports: policy.PortRange{First: 443, Last: 443},
 			Remote: policy.ResolvedRemote{Kind: policy.ResolvedPrefixes, Prefixes: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, byte(i >> 8), byte(i), 0}), 24)}}})
 	}
-	atMost("1,000 rules with a CIDR each on 50 VMs", count(cidrs), 3000)
+	atMost("1,000 rules with a CIDR each on 50 VMs", count(cidrs), 2000)
 }
 
 // TestStep counts what a change sends to the switch.
@@ -154,6 +166,55 @@ func TestStep(t *testing.T) {
 			})
 			step("a VM is unplugged", 14, func(m *policy.Model) { m.Endpoints = m.Endpoints[:len(m.Endpoints)-1] })
 		})
+	}
+}
+
+// TestStepCrowded: rules that one clause flow has no room for are left to
+// Compile, and taken up again when there are less.
+func TestStepCrowded(t *testing.T) {
+	m := crowd(2, 1)
+	rules := func(n int) []policy.ResolvedRule {
+		var rs []policy.ResolvedRule
+		for i := range n {
+			r := policy.ResolvedRule{Group: "default/all", Name: fmt.Sprintf("r%d", i), Direction: policy.Ingress, Protocol: policy.TCP,
+				Ports: policy.PortRange{First: 1, Last: 62}, Remote: policy.ResolvedRemote{Kind: policy.ResolvedPrefixes}}
+			for j := range 3 {
+				r.Remote.Prefixes = append(r.Remote.Prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + j), byte(i >> 8), byte(i), 0}), 24))
+			}
+			rs = append(rs, r)
+		}
+		return rs
+	}
+	m.Groups[0].Rules = rules(2046)
+	c, installed := settled(t, m)
+	for _, n := range []int{2047, 2048, 2049, 2050, 2048, 2047} {
+		next := &policy.Model{}
+		*next = *m
+		next.Groups = []policy.RuleGroup{{ID: m.Groups[0].ID, Rules: rules(n)}}
+		d, alone, err := c.Update(changeOf(m, next), crowdHost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !alone {
+			all, err := c.Flows()
+			if err != nil {
+				t.Fatal(err)
+			}
+			d = flows.Diff(all, installed)
+		}
+		d.ApplyTo(installed)
+		classes, mark := c.State()
+		want, err := flows.Compile(flows.Input{Model: next, Infra: crowdHost.Infra, Userspace: true, Classes: classes, Mark: mark})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := flows.Diff(want, installed); !d.Empty() {
+			t.Fatalf("%d rules (alone: %v): not what was desired:\n%s", n, alone, d)
+		}
+		if before := len(m.Groups[0].Rules); alone != (max(n, before) <= 2048) {
+			t.Errorf("%d rules after %d: alone %v", n, before, alone)
+		}
+		m = next
 	}
 }
 

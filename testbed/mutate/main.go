@@ -3,18 +3,21 @@
 // flows, and runs the tests that compare verdicts, without those that compare
 // text. A mistake that no test notices is a survivor.
 //
-//	go run ./testbed/mutate [-only REGEXP] [-list]
+//	go run ./testbed/mutate [-only REGEXP] [-quick] [-list]
 package main
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,30 +31,40 @@ type mutation struct {
 
 // stage is a part of the tests.
 type stage struct {
+	pkg   string
 	names string
 	full  bool // takes a minute
 }
 
 // The stages, in the order in which they are tried.
 var stages = []stage{
-	{"^TestExact$", false},
-	{"^(TestExactInfrastructure|TestExactForgets|TestExactOrder|TestCompileOFPorts|TestExactEpochsOfNobody)$", false},
-	{"^(TestExactCollisions|TestExactLimits|TestExactFlood)$", false},
-	{"^TestExact$", true},
+	{flows, "^TestExact$", false},
+	{flows, "^(TestHistory|TestEpochs|TestAdopt|TestRaise|TestWrap|TestStep|TestFlowCount)$", false},
+	{flows, "^(TestExactInfrastructure|TestExactForgets|TestExactOrder|TestCompileOFPorts|TestExactEpochsOfNobody)$", false},
+	{flows, "^(TestExactCollisions|TestExactLimits|TestExactFlood|TestStepCrowded)$", false},
+	{flows, "^(TestExact|TestHistory|TestEpochs)$", true},
+	{policy, "^TestThen$", false},
 }
+
+// The packages in which mistakes are made, each noticed by its own tests.
+const (
+	flows  = "flows"
+	policy = "policy"
+)
 
 func main() {
 	only := flag.String("only", "", "the mutations whose names match")
 	list := flag.Bool("list", false, "list the mutations, having made sure that they compile")
+	quick := flag.Bool("quick", false, "without the tests that take a minute")
 	dir := flag.String("C", ".", "root of the module")
 	flag.Parse()
-	if err := run(*dir, *only, *list); err != nil {
+	if err := run(*dir, *only, *list, *quick); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
 	}
 }
 
-func run(dir, only string, list bool) error {
+func run(dir, only string, list, quick bool) error {
 	match, err := regexp.Compile(only)
 	if err != nil {
 		return err
@@ -65,22 +78,37 @@ func run(dir, only string, list bool) error {
 		return err
 	}
 	dir = filepath.Join(tmp, "m")
+	var wrong []error
 	for _, m := range mutations {
-		if err := m.with(dir, func() error {
-			out, err := command(dir, "build", "./flows")
-			if err != nil {
-				return fmt.Errorf("mutation %q does not compile:\n%s", m.name, out)
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
-		if list {
-			fmt.Println(m.name)
+		if _, err := m.apply(dir); err != nil {
+			wrong = append(wrong, err)
 		}
 	}
+	if wrong != nil {
+		return errors.Join(wrong...)
+	}
+	if quick {
+		stages = slices.DeleteFunc(stages, func(s stage) bool { return s.full })
+	}
+	chosen := slices.DeleteFunc(slices.Clone(mutations), func(m mutation) bool { return !match.MatchString(m.name) })
 	if list {
+		for _, m := range chosen {
+			if err := m.with(dir, func() error {
+				if out, err := command(dir, 5*time.Minute, "go", "build", "./"+m.pkg()); err != nil {
+					return fmt.Errorf("mutation %q does not compile:\n%s", m.name, out)
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
+			fmt.Println(m.name)
+		}
 		return nil
+	}
+	for _, pkg := range []string{flows, policy} {
+		if err := build(dir, pkg); err != nil {
+			return err
+		}
 	}
 	for _, stage := range stages {
 		if out, ok := test(dir, stage); !ok {
@@ -88,10 +116,7 @@ func run(dir, only string, list bool) error {
 		}
 	}
 	killed, survivors, expected := 0, 0, 0
-	for _, m := range mutations {
-		if !match.MatchString(m.name) {
-			continue
-		}
+	for _, m := range chosen {
 		start := time.Now()
 		by, err := m.try(dir)
 		if err != nil {
@@ -116,6 +141,8 @@ func run(dir, only string, list bool) error {
 	}
 	return nil
 }
+
+func (m mutation) pkg() string { return path.Dir(m.file) }
 
 func (m mutation) apply(dir string) ([]byte, error) {
 	text, err := os.ReadFile(filepath.Join(dir, m.file))
@@ -152,8 +179,11 @@ func (m mutation) with(dir string, f func() error) (err error) {
 // try returns the test that notices the mutation, or "".
 func (m mutation) try(dir string) (by string, err error) {
 	err = m.with(dir, func() error {
-		for _, stage := range stages {
-			if stage.full && m.why != "" {
+		if err := build(dir, m.pkg()); err != nil {
+			return fmt.Errorf("mutation %q: %w", m.name, err)
+		}
+		for _, stage := range m.stages() {
+			if stage.pkg != m.pkg() || stage.full && m.why != "" {
 				continue
 			}
 			out, ok := test(dir, stage)
@@ -173,15 +203,41 @@ func (m mutation) try(dir string) (by string, err error) {
 
 var failing = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
 
+// stages are in which order the tests are tried: those of histories come first
+// where Compile is not concerned.
+func (m mutation) stages() []stage {
+	ordered := slices.Clone(stages)
+	switch m.file {
+	case classes, inst, compiler, inc, rul, num:
+		ordered[0], ordered[1] = ordered[1], ordered[0]
+	}
+	return ordered
+}
+
+// build makes the tests of a package.
+func build(dir, pkg string) error {
+	if out, err := command(dir, 5*time.Minute, "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-o", filepath.Join(pkg, binary), "./"+pkg); err != nil {
+		return fmt.Errorf("does not compile:\n%s", out)
+	}
+	return nil
+}
+
+const binary = "mutated.test"
+
 func test(dir string, s stage) (out []byte, ok bool) {
-	out, err := command(dir, "test", "-count=1", fmt.Sprintf("-short=%v", !s.full), "-failfast", "-vet=off", "-run", s.names, "./flows")
+	limit := time.Minute
+	if s.full {
+		limit = 10 * time.Minute
+	}
+	out, err := command(filepath.Join(dir, s.pkg), limit, "./"+binary, fmt.Sprintf("-test.short=%v", !s.full), "-test.failfast", "-test.run", s.names)
 	return out, err == nil
 }
 
-func command(dir string, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+func command(dir string, limit time.Duration, name string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
+	cmd.WaitDelay = 5 * time.Second // for daemons that outlive a test
 	return cmd.CombinedOutput()
 }

@@ -1,11 +1,19 @@
 package main
 
 const (
-	frame = "flows/frame.go"
-	port  = "flows/port.go"
-	rule  = "flows/rule.go"
-	comp  = "flows/compile.go"
-	serv  = "flows/service.go"
+	frame    = "flows/frame.go"
+	port     = "flows/port.go"
+	rule     = "flows/rule.go"
+	comp     = "flows/compile.go"
+	serv     = "flows/service.go"
+	class    = "flows/class.go"
+	classes  = "flows/classes.go"
+	inst     = "flows/installed.go"
+	compiler = "flows/compiler.go"
+	inc      = "flows/increment.go"
+	rul      = "flows/ruling.go"
+	num      = "flows/number.go"
+	then     = "policy/then.go"
 )
 
 var mutations = []mutation{
@@ -44,35 +52,50 @@ var mutations = []mutation{
 		`c.frame(s.est(), 120, NewMatch(RegIs(s.port(), 0)), int(s.allowed()))`,
 		`c.frame(s.est(), 120, NewMatch(RegIs(s.port(), 0)), int(TableDeny))`, ""},
 	{"est: unknown ports allowed", frame, `c.deny(s.est(), 0, Match{}, s.cause())`, `c.frame(s.est(), 0, Match{}, int(s.allowed()))`, "no packet has a local port without est flows"},
-	{"est: epoch not loaded when up to date", rule,
-		`s.label(all, all))), int(s.allowed()), load)`, `s.label(all, all))), int(s.allowed()))`, ""},
-	{"est: epoch not loaded when judged", rule,
-		`load, SetReg(RegCommit, 1), SetReg(RegLocal`, `SetReg(RegCommit, 1), SetReg(RegLocal`, ""},
-	{"est: commit not asked for", rule,
-		`load, SetReg(RegCommit, 1), SetReg(RegLocal`, `load, SetReg(RegLocal`, ""},
+	{"est: epoch not loaded when up to date", class,
+		`CTLabel(s.label(0, epochs[s.Direction]), s.label(0, all))), int(s.allowed()), load)`,
+		`CTLabel(s.label(0, epochs[s.Direction]), s.label(0, all))), int(s.allowed()))`, ""},
+	{"est: epoch not loaded when judged", class,
+		`load, Load(s.stale(), 1), SetReg(RegVPC, vpc)`,
+		`Load(s.stale(), 1), SetReg(RegVPC, vpc)`, ""},
+	{"est: commit not asked for", class,
+		`load, Load(s.stale(), 1), SetReg(RegVPC, vpc)`,
+		`load, SetReg(RegVPC, vpc)`, ""},
 	{"est: sides of the label swapped", rule,
 		`return pick(s, Label{Orig: port, OrigEpoch: epoch}, Label{Resp: port, RespEpoch: epoch})`,
 		`return pick(s, Label{Resp: port, RespEpoch: epoch}, Label{Orig: port, OrigEpoch: epoch})`, ""},
 	{"est: epochs swapped", rule, `return pick(s, RegOrigEpoch, RegRespEpoch)`, `return pick(s, RegRespEpoch, RegOrigEpoch)`, ""},
-	{"est: half the epoch", rule, `s.label(all, all))), int`, `s.label(all, 0xffff))), int`, ""},
-	{"est: anybody's connection with this epoch", rule, `s.label(all, all))), int`, `s.label(0, all))), int`, ""},
-	{"est: whatever epoch", rule, `s.label(all, all))), int`, `s.label(all, 0))), int`, ""},
-	{"est: the wrong epoch", rule, `		epoch = n
-`, `		epoch = n + 1
-`, ""},
-	{"est: ports not asked for", rule, `,
-			Resubmit(uint8(TableService)))`, `)`, ""},
-	{"est: stale marks judged first", rule,
-		`c.add(s.est(), 110, newCookie(KindEpoch, fingerprint)`, `c.add(s.est(), 90, newCookie(KindEpoch, fingerprint)`, ""},
-	{"est: any port with this epoch", rule, `NewMatch(port, CTLabel(s.label(ofport, epoch)`, `NewMatch(RegIs(RegCommit, 0), CTLabel(s.label(ofport, epoch)`, ""},
+	{"est: half the epoch", class,
+		`CTLabel(s.label(0, epochs[s.Direction]), s.label(0, all))`,
+		`CTLabel(s.label(0, epochs[s.Direction]&0xffff), s.label(0, 0xffff))`, ""},
+	{"est: anybody's connection with this epoch", class,
+		`NewMatch(port, CTLabel(s.label(p, 0), s.label(all, 0)))`,
+		`NewMatch(port, RegLacks(RegCommit, 1<<s.stale().Offset))`, ""},
+	{"est: whatever epoch", class,
+		`, CTLabel(s.label(0, epochs[s.Direction]), s.label(0, all)))`,
+		`)`, ""},
+	{"est: the wrong epoch", class,
+		`CTLabel(s.label(0, epochs[s.Direction]),`,
+		`CTLabel(s.label(0, epochs[s.Direction]+1),`, ""},
+	{"est: ports not asked for", class,
+		`, Resubmit(uint8(TableService)))`,
+		`)`, ""},
+	{"est: stale marks judged first", class,
+		`emit(s.epoch(), 110, newCookie(KindEpoch,`,
+		`emit(s.epoch(), 90, newCookie(KindEpoch,`, ""},
+	{"est: any port with this epoch", class,
+		`emit(s.est(), 110, cookie, NewMatch(port, CTLabel(s.label(p, 0), s.label(all, 0)))`,
+		`emit(s.est(), 110, cookie, NewMatch(port, CTLabel(s.label(0, 0), s.label(all>>16, 0)))`, ""},
 	{"commit: related packets too", frame,
-		`match := NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1))`, `match := NewMatch(family, CT(CTTrk, 0), RegIs(RegCommit, 1))`, ""},
+		`match := NewMatch(family, CT(CTTrk, CTRel))`,
+		`match := NewMatch(family, CT(CTTrk, 0))`, ""},
 	{"commit: always", frame,
-		`match := NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1))`, `match := NewMatch(family, CT(CTTrk, CTRel))`, ""},
+		`c.frame(TableCommit, 115, NewMatch(RegIs(RegCommit, 0)), int(TableDeliver))`,
+		``, ""},
 	{"commit: half the label", frame, `label, zone := Move(Whole(FieldXXReg1), Whole(FieldCTLabel))`, `label, zone := Move(Low(FieldXXReg1, 64), Low(FieldCTLabel, 64))`, ""},
 	{"commit: of what is copied without recirculation", frame,
-		`c.frame(TableCommit, 110, NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1), RegIs(RegFlood, floodJudged)),`,
-		`c.frame(TableCommit, 90, NewMatch(family, CT(CTTrk, CTRel), RegIs(RegCommit, 1), RegIs(RegFlood, floodJudged)),`, ""},
+		`c.frame(TableCommit, 110, NewMatch(family, CT(CTTrk, CTRel), RegIs(RegFlood, floodJudged)),`,
+		`c.frame(TableCommit, 90, NewMatch(family, CT(CTTrk, CTRel), RegIs(RegFlood, floodJudged)),`, ""},
 	{"commit: in the zone of multicast from outside", frame,
 		`c.frame(TableCommit, 120, NewMatch(RegIs(RegZone, zoneFlood)), int(TableDeliver))`, ``, "copies are never committed anyway"},
 	{"commit: flooded copies", frame,
@@ -89,20 +112,30 @@ var mutations = []mutation{
 	{"rules: egress ends it", rule,
 		`func (s side) allowed() Table { return pick(s, TableIngressEst, TableCommit) }`,
 		`func (s side) allowed() Table { return pick(s, TableCommit, TableCommit) }`, ""},
-	{"rules: directions mixed up", rule, `if r.Direction != s.Direction || seen[key] {`, `if seen[key] {`, ""},
+	{"rules: directions mixed up", rule,
+		`if r.Direction != s.Direction || seen[g.keys[i]] {`,
+		`if seen[g.keys[i]] {`, ""},
 	{"rules: addresses of the wrong end, IPv4", rule, `return pick(s, FieldCTNWDst, FieldCTNWSrc)`, `return pick(s, FieldCTNWSrc, FieldCTNWDst)`, ""},
 	{"rules: addresses of the wrong end, IPv6", rule, `return pick(s, FieldCTIPv6Dst, FieldCTIPv6Src)`, `return pick(s, FieldCTIPv6Dst, FieldCTIPv6Dst)`, ""},
 	{"rules: the wrong port asked", rule,
 		`func (s side) port() Field { return pick(s, RegOrig, RegResp) }`, `func (s side) port() Field { return pick(s, RegOrig, RegOrig) }`, ""},
 	{"rules: UDP is TCP", serv, `return Byte(FieldCTNWProto, ProtoUDP)`, `return Byte(FieldCTNWProto, ProtoTCP)`, ""},
-	{"rules: ICMP without ICMPv6", serv, `			NewMatch(tracked, EthType(EthTypeIPv6), Byte(FieldCTNWProto, ProtoICMPv6)),
-`, ``, ""},
-	{"rules: ICMPv6 in IPv4", serv, `NewMatch(tracked, EthType(EthTypeIPv6), Byte(FieldCTNWProto, ProtoICMPv6)),`, `NewMatch(tracked, EthType(EthTypeIPv4), Byte(FieldCTNWProto, ProtoICMPv6)),`, ""},
-	{"rules: the port without the protocol", serv, `NewMatch(tracked, ctProto(p), Port(FieldCTTPDst, m.value, m.mask), RegHas`, `NewMatch(tracked, Port(FieldCTTPDst, m.value, m.mask), RegHas`, ""},
+	{"rules: ICMP without ICMPv6", serv,
+		`			{tracked, EthType(EthTypeIPv6), Byte(FieldCTNWProto, ProtoICMPv6)},
+`,
+		``, ""},
+	{"rules: ICMPv6 in IPv4", serv,
+		`{tracked, EthType(EthTypeIPv6), Byte(FieldCTNWProto, ProtoICMPv6)},`,
+		`{tracked, EthType(EthTypeIPv4), Byte(FieldCTNWProto, ProtoICMPv6)},`, ""},
+	{"rules: the port without the protocol", serv,
+		`[]Term{tracked, ctProto(p), Port(`,
+		`[]Term{tracked, Port(`, ""},
 	{"rules: the source port", serv, `Port(FieldCTTPDst, m.value, m.mask), RegHas`, `Port(FieldCTTPSrc, m.value, m.mask), RegHas`, ""},
 	{"rules: the port not looked at", serv, `ctProto(p), Port(FieldCTTPDst, m.value, m.mask), RegHas`, `ctProto(p), RegHas`, ""},
 	{"service: masks forgotten on the way down", serv, `walk(child, deeper[from:to], lengths)`, `walk(child, deeper[from:to], 0)`, ""},
-	{"service: masks of other protocols too", serv, `masks[r.Protocol] = append(masks[r.Protocol], portMasks(r.Ports)...)`, `masks[policy.TCP] = append(masks[policy.TCP], portMasks(r.Ports)...)`, ""},
+	{"service: masks of other protocols too", serv,
+		`out[r.Protocol] = append(out[r.Protocol], r.Ports)`,
+		`out[policy.TCP] = append(out[policy.TCP], r.Ports)`, ""},
 	{"service: the first half only", serv, `for _, start := range []uint16{block.value, block.value + half} {`, `for _, start := range []uint16{block.value} {`, ""},
 	{"rules: a range too long", "flows/portmask.go", `first <= last; {`, `first < last; {`, ""},
 	{"rules: blocks too large", "flows/portmask.go", `fit := bits.Len32(last-first+1) - 1; fit < n`, `fit := bits.Len32(last-first+1); fit < n`, ""},
@@ -111,19 +144,35 @@ var mutations = []mutation{
 		`dims = append(dims, registerClause(RegRemote, remotes[r.Remote.Group]))`, `_ = remotes`, ""},
 	{"rules: a rule without CIDR", rule,
 		`dims = append(dims, s.prefixClause(r.Remote.Prefixes))`, `dims = append(dims, s.prefixClause(r.Remote.Prefixes[:1]))`, ""},
-	{"rules: an empty dimension is none", rule, `return // nothing can match this yet`, `break // nothing can match this yet`, "a conjunction with an empty clause never matches"},
-	{"rules: a clause too few", rule, `Conjunction{id, uint8(k + 1), uint8(len(dims))}`, `Conjunction{id, uint8(min(k+1, len(dims)-1)), uint8(max(2, len(dims)-1))}`, ""},
+	{"rules: an empty dimension is none", rule,
+		`if !slices.ContainsFunc(dims, func(d clauses) bool { return len(d) == 0 }) {`,
+		`if len(dims) > 0 {`, "there is no combination then"},
+	{"rules: a clause too few", comp,
+		`Conjunction{r.id, uint8(k + 1), uint8(len(r.dims))}`,
+		`Conjunction{r.id, uint8(min(k+1, len(r.dims)-1)), uint8(max(2, len(r.dims)-1))}`, ""},
 	{"rules: one ID for all of a group", rule,
-		`func conjKey(group string, r policy.ResolvedRule) string { return group + "\x00" + contentKey(r) }`,
-		`func conjKey(group string, r policy.ResolvedRule) string { return group + "\x00" + contentKey(r)[:6] }`, ""},
-	{"rules: no room for conjunctions checked", rule, `for crowded(clauses, priority, dims) {`, `for false {`, ""},
-	{"rules: plain rules first for all", rule, `c.add(s.rules(), priorityPlain, cookie, m, int(s.allowed()))`, `c.add(s.rules(), priorityPlain, cookie, NewMatch(), int(s.allowed()))`, ""},
+		`return group + "\x00" + content }`,
+		`return group + "\x00" + content[:6] }`, ""},
+	{"rules: no room for conjunctions checked", comp,
+		`for crowded(clauses, priority, r.dims) {`,
+		`for false {`, ""},
+	{"rules: plain rules first for all", comp,
+		`c.add(s.rules(), priorityPlain, r.cookie, m, int(s.allowed()))`,
+		`c.add(s.rules(), priorityPlain, r.cookie, NewMatch(), int(s.allowed()))`, ""},
 
 	// Identities and members.
-	{"members: without the VPC", rule, `family(m.Addr), RegIs(RegVPC, c.vpc[m.VPC]), Addr`, `family(m.Addr), Addr`, ""},
-	{"members: the VPC not loaded", rule, `SetReg(RegVPC, c.vpc[e.VPC]),`, `SetReg(RegVPC, 0),`, ""},
-	{"members: identity not loaded", rule, `SetReg(RegLocal, c.local[setKey(e.Groups)])`, `SetReg(RegLocal, 0)`, ""},
-	{"members: the other side's identity", rule, `SetReg(RegRemote, numbers.remote[set])`, `SetReg(RegRemote, c.sides[1-s.Direction].remote[set])`, ""},
+	{"members: without the VPC", rule,
+		`family(m.Addr), RegIs(RegVPC, vpc), Addr`,
+		`family(m.Addr), Addr`, ""},
+	{"members: the VPC not loaded", class,
+		`SetReg(RegVPC, vpc), Resubmit`,
+		`SetReg(RegVPC, 0), Resubmit`, ""},
+	{"members: identity not loaded", class,
+		`SetReg(RegLocal, class)`,
+		`SetReg(RegLocal, 0)`, ""},
+	{"members: the other side's identity", comp,
+		`memberFlow(s, m, c.vpc[m.VPC], numbers.remote[set]`,
+		`memberFlow(s, m, c.vpc[m.VPC], c.sides[1-s.Direction].remote[set]`, ""},
 	{"members: only of the first group", comp, `if len(in) > 0 {
 				s.setOf[i] = setKey(in)`, `if len(in) > 0 {
 				in = in[:1]
@@ -185,8 +234,556 @@ var mutations = []mutation{
 	{"dispatch: ARP from outside judged", frame, `c.frame(t, 96, with(ts, outside, Multicast())`, `c.frame(t, 91, with(ts, outside, Multicast())`, ""},
 
 	// What changed between two policies.
-	{"epochs: a rule taken away keeps them", "flows/epoch.go", `if _, ok := slices.BinarySearch(now.rules, r); !ok {`, `if _, ok := slices.BinarySearch(now.rules, r); !ok && false {`, ""},
-	{"epochs: a member less keeps them", "flows/epoch.go", `shrank = shrank || lost[groupInVPC{was.vpc, group}]`, `_ = group`, ""},
-	{"epochs: another VPC keeps them", "flows/epoch.go", `now.vpc != was.vpc && len(was.refs) > 0`, `false`, ""},
+	{"epochs: a rule taken away keeps them", classes,
+		`if _, ok := slices.BinarySearch(now, c); !ok {`,
+		`if _, ok := slices.BinarySearch(now, c); !ok && false {`, ""},
+	{"epochs: a member less keeps them", classes,
+		`was.vpc != now.vpc || left[groupInVPC{was.vpc, ref}]`,
+		`was.vpc != now.vpc || ref == ""`, ""},
+	{"epochs: another VPC keeps them", classes,
+		`out[d] || was.vpc != now.vpc || left`,
+		`out[d] || left`, ""},
 	{"epochs: ports left out of a rule's content", rule, `fmt.Fprintf(&b, "%s %s %s ", r.Direction, r.Protocol, r.Ports)`, `fmt.Fprintf(&b, "%s %s ", r.Direction, r.Protocol)`, ""},
+
+	// Classes: the flows.
+	{"class: what another's connection left is believed", class,
+		`RegLacks(RegCommit, 1<<s.stale().Offset), `,
+		``, ""},
+	{"class: the other side's stale bit", class,
+		`RegLacks(RegCommit, 1<<s.stale().Offset), `,
+		`RegLacks(RegCommit, 2>>s.stale().Offset), `, ""},
+	{"class: one stale bit for both", rule,
+		`Bits{RegCommit, pick(s, 0, 1), 1}`,
+		`Bits{RegCommit, pick(s, 0, 0), 1}`, "both halves are judged again then, which allows the same"},
+	{"class: another's connection is not stale", class,
+		`int(s.epoch()), load, Load(s.stale(), 1))`,
+		`int(s.epoch()), load)`, ""},
+	{"class: the epoch of the other direction is asked", class,
+		`CTLabel(s.label(0, epochs[s.Direction]),`,
+		`CTLabel(s.label(0, epochs[1-s.Direction]),`, ""},
+	{"class: the epoch of the other direction is loaded", class,
+		`SetReg(s.epochReg(), epochs[s.Direction])`,
+		`SetReg(s.epochReg(), epochs[1-s.Direction])`, ""},
+	{"class: the same number whatever the index", class,
+		`if k.index > 0 {`,
+		`if k.index > 99 {`, ""},
+	{"class: references of the other direction", class,
+		`refs := &out.refs[r.Direction]`,
+		`refs := &out.refs[1-r.Direction]`, ""},
+	{"class: only the first group referred to", class,
+		`&& !slices.Contains(*refs, r.Remote.Group) {`,
+		`&& len(*refs) == 0 {`, ""},
+	{"class: contents of both directions", class,
+		`if r.Direction == d {`,
+		`if r.Direction >= 0 {`, ""},
+	{"class: the fingerprint without the VPC", class,
+		`"rules "+vpc+"\x00"+d.String()`,
+		`"rules "+d.String()`, ""},
+	{"commit: the responder's half alone is stale", frame,
+		`NewMatch(RegIs(RegCommit, 0)), int(TableDeliver))`,
+		`NewMatch(RegLacks(RegCommit, 1)), int(TableDeliver))`, ""},
+
+	// Classes: who keeps which epochs.
+	{"epochs: those who stay keep them when rules go", classes,
+		`if rules.differ || len(left) > 0 {`,
+		`if len(left) > 0 {`, ""},
+	{"epochs: those who stay keep them when members go", classes,
+		`if rules.differ || len(left) > 0 {`,
+		`if rules.differ {`, ""},
+	{"epochs: only one class of each kind raised", classes,
+		`for _, c := range list {
+			for d, yes`,
+		`for _, c := range list[:1] {
+			for d, yes`, ""},
+	{"epochs: rules before taken for those after", classes,
+		`b.groups(was.groups, true), b`,
+		`b.groups(was.groups, false), b`, ""},
+	{"epochs: rules after taken for those before", classes,
+		`b.groups(now.groups, false)
+`,
+		`b.groups(now.groups, true)
+`, ""},
+	{"epochs: the groups a mover had compared", classes,
+		`b.groups(now.groups, false)
+`,
+		`b.groups(was.groups, false)
+`, ""},
+	{"epochs: carried though something shrank", classes,
+		`shrunk == [2]bool{} {`,
+		`shrunk != [2]bool{true, true} {`, ""},
+	{"epochs: carried though anything shrank", classes,
+		`shrunk == [2]bool{} {`,
+		`len(shrunk) == 2 {`, ""},
+	{"epochs: movers compared with members who stayed", classes,
+		`rules.shrinks(m.from.identity(), k.identity(), left)`,
+		`rules.shrinks(m.from.identity(), k.identity(), nil)`, ""},
+	{"epochs: a mover joins whom it finds", classes,
+		`cs.above(k.identity(), m.was)`,
+		`cs.above(k.identity(), Epochs{})`, ""},
+	{"epochs: the same joined", classes,
+		`c.epochs[0] > epochs[0] && c.epochs[1] > epochs[1]`,
+		`c.epochs[0] >= epochs[0] && c.epochs[1] >= epochs[1]`, ""},
+	{"epochs: higher in one direction joined", classes,
+		`c.epochs[0] > epochs[0] && c.epochs[1] > epochs[1]`,
+		`c.epochs[0] > epochs[0] || c.epochs[1] > epochs[1]`, ""},
+	{"epochs: another owner is the same", classes,
+		`same := ch.After != nil && ownerOf(ch.Before) == ownerOf(ch.After)`,
+		`same := ch.After != nil`, ""},
+	{"epochs: an owner is a MAC", inst,
+		`func ownerOf(e *policy.Endpoint) Owner { return Owner{e.MAC, e.Tag} }`,
+		`func ownerOf(e *policy.Endpoint) Owner { return Owner{e.MAC, 0} }`, ""},
+	{"epochs: another VPC is the same class", classes,
+		`if same && from.identity() == (newClassKey(ch.After, 0)).identity() {`,
+		`if same && from.key.groups == newClassKey(ch.After, 0).groups {`, ""},
+	{"epochs: the last of a port forgotten", classes,
+		`	cs.last[ofport] = c.epochs
+`,
+		``, ""},
+	{"epochs: the floor forgotten", classes,
+		`last = Epochs{cs.floor, cs.floor}`,
+		`last = Epochs{}`, ""},
+	{"epochs: no floor after a restart", classes,
+		`in.highest, in.highest, in.mark`,
+		`in.highest, 0, in.mark`, ""},
+	{"epochs: counted from the start after a restart", classes,
+		`in.highest, in.highest, in.mark`,
+		`0, in.highest, in.mark`, ""},
+	{"epochs: the mark forgotten", classes,
+		`cs.generation > highest || cs.mark > cs.generation {`,
+		`cs.mark > cs.generation {`, ""},
+	{"epochs: the mark is the highest there is", classes,
+		`cs.mark = cs.generation
+`,
+		`cs.mark = highest
+`, ""},
+	{"epochs: what begins at 1 does not count", classes,
+		`cs.generation = max(cs.generation, highest);`,
+		`cs.generation += 0;`, ""},
+	{"epochs: adopted though the owner differs", classes,
+		`if !ok || cs.adopted.owners[e.OFPort] != ownerOf(e) {`,
+		`if !ok {`, ""},
+	{"epochs: adopted though the rules differ", classes,
+		`was.prints[d] != fingerprint(`,
+		`false && was.prints[d] != fingerprint(`, ""},
+	{"epochs: adopted for good", classes,
+		`	cs.adopted = installed{}
+`,
+		``, ""},
+	{"epochs: any class of the kind taken", classes,
+		`if c.epochs == epochs {`,
+		`if len(epochs) == 2 {`, ""},
+	{"epochs: half the epochs are enough", classes,
+		`if c.epochs == epochs {`,
+		`if c.epochs[0] == epochs[0] {`, ""},
+	{"epochs: not raised", classes,
+		`			cs.generation++
+`,
+		`			cs.generation += 0
+`, ""},
+	{"epochs: raised once for all", classes,
+		`	cs.raised, cs.wrapped = false, false
+	clear(cs.changed)
+	// Those`,
+		`	cs.wrapped = false
+	clear(cs.changed)
+	// Those`, ""},
+	{"epochs: raised once for all who refer", classes,
+		`	cs.raised, cs.wrapped = false, false
+	clear(cs.changed)
+	for _, list`,
+		`	cs.wrapped = false
+	clear(cs.changed)
+	for _, list`, ""},
+	{"epochs: those who refer in the other direction raised", classes,
+		`if len(g.refs[d]) > 0 {`,
+		`if len(g.refs[1-d]) > 0 {`, ""},
+	{"epochs: an empty class stays", classes,
+		`func(o *class) bool { return o == c })`,
+		`func(o *class) bool { return false })`, ""},
+	{"epochs: one that ends goes unnoticed", classes,
+		`	cs.changed[c] = true
+	id := c.identity()`,
+		`	id := c.identity()`, ""},
+	{"epochs: one that begins goes unnoticed", classes,
+		`	cs.changed[c] = true
+	return c`,
+		`	return c`, ""},
+	{"epochs: one that is raised goes unnoticed", classes,
+		`					c.epochs[d] = cs.raise()
+					cs.changed[c] = true
+				}
+			}
+		}
+	}
+}
+
+// raiseReferring`,
+		`					c.epochs[d] = cs.raise()
+				}
+			}
+		}
+	}
+}
+
+// raiseReferring`, ""},
+	{"wrap: not noticed", classes,
+		`if cs.generation == MaxEpoch {`,
+		`if cs.generation == MaxEpoch && cs.raised == false {`, ""},
+	{"wrap: not said", classes,
+		`			cs.wrapped = true
+`,
+		`			cs.restart()
+`, ""},
+	{"wrap: not begun anew", classes,
+		`	if cs.wrapped {
+		cs.restart()`,
+		`	if cs.wrapped {
+		cs.generation = 0`, ""},
+	{"wrap: ones stay ones", classes,
+		`c.epochs[d] = 1 + c.epochs[d]%2`,
+		`c.epochs[d] = 1`, ""},
+	{"wrap: counted from the end", classes,
+		`cs.floor, cs.generation = 0, 2`,
+		`cs.floor = 0`, ""},
+	{"wrap: counted from one", classes,
+		`cs.floor, cs.generation = 0, 2`,
+		`cs.floor, cs.generation = 0, 0`, "whoever made them begin anew has 2"},
+	{"wrap: classes go unnoticed", classes,
+		`			cs.changed[c] = true
+		}
+	}
+	clear(cs.last)`,
+		`		}
+	}
+	clear(cs.last)`, ""},
+	{"restart: the mark does not count", inst,
+		`			in.highest = max(in.highest, in.mark)
+`,
+		``, ""},
+	{"restart: epochs of one direction count", inst,
+		`max(in.highest, c.epochs[0], c.epochs[1])`,
+		`max(in.highest, c.epochs[0])`, ""},
+	{"restart: epochs of the wrong half", inst,
+		`label.RespEpoch, f`,
+		`label.OrigEpoch, f`, ""},
+	{"restart: members who moved", inst,
+		`ok && now.Actions == f.Actions {`,
+		`ok && len(now.Actions.String()) > 0 {`, ""},
+	{"restart: members of the other side", inst,
+		`if f.Table == TableEgressRemote {`,
+		`if f.Table != TableEgressRemote {`, ""},
+	{"restart: members of one side", inst,
+		`			ingress = true
+`,
+		`			ingress = ingress || egress
+`, ""},
+
+	// Steps: the compiler.
+	{"step: who stays a member has not left another group", compiler,
+		`if m.After == nil || !slices.Contains(m.After.Groups, g) {`,
+		`if m.After == nil {`, ""},
+	{"step: who is gone has not left", compiler,
+		`if m.After == nil || !slices.Contains(m.After.Groups, g) {`,
+		`if m.After != nil && !slices.Contains(m.After.Groups, g) {`, ""},
+	{"step: endpoints stay", compiler,
+		`			delete(c.endpoints, e.Before.OFPort)
+`,
+		``, ""},
+	{"step: groups stay", compiler,
+		`			delete(c.groups, g.Before.ID)
+`,
+		``, ""},
+	{"step: groups as they were forgotten", compiler,
+		`r.book.was[g.Before.ID] = c.groups[g.Before.ID]`,
+		`r.book.was[g.Before.ID] = nil`, ""},
+	{"step: rules do not differ", compiler,
+		`		r.book.differ = true
+`,
+		``, ""},
+	{"step: members stay", compiler,
+		`				c.members.remove(m.Before)
+`,
+		``, ""},
+	{"step: members gone forgotten", compiler,
+		`				r.gone = append(r.gone, was)
+`,
+		``, ""},
+	{"step: whoever joins is forgotten", compiler,
+		`m.After != nil && len(m.After.Groups) > 0 {`,
+		`m.After != nil && m.Before != nil && len(m.After.Groups) > 0 {`, ""},
+	{"step: another datapath", compiler,
+		`if c.inc == nil || wasUserspace != host.Userspace {`,
+		`if c.inc == nil || !wasUserspace && wasUserspace {`, ""},
+	{"step: sets of members kept from before", compiler,
+		`m.sets = [2]*numbered{}`,
+		`m.sets[0] = nil`, ""},
+	{"step: those who refer are not raised", compiler,
+		`	c.classes.raiseReferring(d, c.groups)
+`,
+		``, ""},
+	{"step: flows known after raising", compiler,
+		`	c.classes.raiseReferring(d, c.groups)
+	c.inc = nil
+`,
+		`	c.classes.raiseReferring(d, c.groups)
+`, ""},
+
+	// Steps: what comes from members.
+	{"members: flows of the gone stay", inc,
+		`	for _, m := range gone {
+		leave(m)
+	}
+`,
+		``, ""},
+	{"members: flows as they were stay", inc,
+		`		flow(&u.olds, m)
+		if set`,
+		`		if set`, ""},
+	{"members: sets never end", inc,
+		`came = sets.drop(set) || came`,
+		`_ = set`, ""},
+	{"members: a set that ends goes unnoticed", inc,
+		`came = sets.drop(set) || came`,
+		`sets.drop(set)`, ""},
+	{"members: a set that begins goes unnoticed", inc,
+		`came = came || began`,
+		`came = came || began && false`, ""},
+	{"members: groups not compiled again", inc,
+		`if u.members(s, r.gone, dirty) {`,
+		`if u.members(s, r.gone, dirty) && len(c.groups) == 0 {`, ""},
+	{"members: groups of the other direction compiled again", inc,
+		`				if len(g.refs[s.Direction]) > 0 {
+					ruled[s.Direction][id] = true`,
+		`				if len(g.refs[s.Direction]) > 0 {
+					ruled[1-s.Direction][id] = true`, ""},
+	{"members: references of both directions", inc,
+		`if u.refs[s.Direction][groupInVPC{m.VPC, g}] > 0 {`,
+		`if u.refs[0][groupInVPC{m.VPC, g}]+u.refs[1][groupInVPC{m.VPC, g}] > 0 {`, ""},
+	{"members: sets not in use count", inc,
+		`if set.uses > 0 {`,
+		`if set.uses >= 0 {`, ""},
+	{"members: references counted too often", inc,
+		`u.refs[d][at]++`,
+		`u.refs[d][at] += 2`, ""},
+	{"members: references never dropped", inc,
+		`if u.refs[d][at]--; u.refs[d][at] == 0 {`,
+		`if u.refs[d][at] += 0; u.refs[d][at] == 0 {`, ""},
+	{"members: references of a class that ends", inc,
+		`			u.unrefer(unit)
+			came = true`,
+		`			came = true`, ""},
+	{"members: references of other rules", inc,
+		`				u.unrefer(unit)
+				u.refer(unit, k, c.groups)
+`,
+		`				u.unrefer(unit)
+`, ""},
+	{"members: references of rules before", inc,
+		`				u.unrefer(unit)
+				u.refer(unit, k, c.groups)
+`,
+		`				u.refer(unit, k, c.groups)
+`, ""},
+	{"members: nobody refers any more", inc,
+		`for at := range before[d] {
+			if u.refs[d][at] == 0 {`,
+		`for at := range before[d] {
+			if u.refs[d][at] < 0 {`, ""},
+	{"members: somebody refers now", inc,
+		`if before[d][at] == 0 {`,
+		`if before[d][at] < 0 {`, ""},
+	{"members: references before not kept", inc,
+		`before = u.refsCopy()`,
+		`before = u.refs`, ""},
+	{"members: flows like those of another VPC", inc,
+		`k := memberMatch{m.VPC, m.Addr.Is6()}`,
+		`k := memberMatch{"", m.Addr.Is6()}`, ""},
+	{"members: flows like those of the other family", inc,
+		`k := memberMatch{m.VPC, m.Addr.Is6()}`,
+		`k := memberMatch{m.VPC, false}`, ""},
+
+	// Steps: what comes from classes and rules.
+	{"rules: not compiled again when classes come or go", inc,
+		`if u.number(c, changed, touched) {`,
+		`if u.number(c, changed, touched) && len(c.groups) == 0 {`, ""},
+	{"rules: not compiled again when a class ends", inc,
+		`			u.unrefer(unit)
+			came = true`,
+		`			u.unrefer(unit)`, ""},
+	{"rules: not compiled again when a class begins", inc,
+		`			u.refer(unit, k, c.groups)
+			came = true`,
+		`			u.refer(unit, k, c.groups)`, ""},
+	{"rules: flows of a class that ended", inc,
+		`			u.replace(&unit.flows, nil)
+`,
+		``, ""},
+	{"rules: flows of a class when rules change", inc,
+		`if !changed[k] && !slices.ContainsFunc(k.key.ids(), func(id string) bool { return touched[id] }) {`,
+		`if !changed[k] {`, ""},
+	{"rules: classes that ended count", inc,
+		`for k, unit := range u.classes {
+			if k.ports > 0 {`,
+		`for k, unit := range u.classes {
+			if k.ports >= 0 {`, ""},
+	{"rules: the other group's plain flow wins", rul,
+		`keysOf(p.by)[0]`,
+		`keysOf(p.by)[len(p.by)-1]`, ""},
+	{"rules: the last rule's plain flow wins", rul,
+		`; !same { // the`,
+		`; !same || len(id) > 0 { // the`, ""},
+	{"rules: plain flows stay", rul,
+		`			delete(table.plain[f.Match].by, id)
+`,
+		``, ""},
+	{"rules: plain flows of the gone stay", rul,
+		`		u.replace(&p.flow, nil)
+`,
+		``, ""},
+	{"rules: clause entries stay", rul,
+		`			count[e]--
+`,
+		`			count[e] += 0
+`, ""},
+	{"rules: clauses without entries stay", rul,
+		`delete(cl.of, e.Conjunction)`,
+		`_ = e.Conjunction`, ""},
+	{"rules: conjunctions stay", rul,
+		`u.replace(&old.flows, now.flows)`,
+		`u.news = append(u.news, now.flows...)`, ""},
+	{"rules: clauses of both directions in one table", rul,
+		`table := &u.tables[s.Direction]`,
+		`table := &u.tables[0]`, ""},
+	{"rules: a crowded clause goes unnoticed", rul,
+		`u.spoilt || len(cl.of) > maxConjunctions`,
+		`u.spoilt`, ""},
+	{"rules: the cookie of the last of two rules", rule,
+		`|| seen[g.keys[i]] {`,
+		`|| seen[g.ID] {`, ""},
+	{"service: not updated", rul,
+		`if unit.count(c, protocol, touched) {`,
+		`if unit.count(c, protocol, touched) && len(unit.flows) == 0 {`, ""},
+	{"service: ports that come go unnoticed", rul,
+		`was != (unit.uses[r] > 0)`,
+		`was && unit.uses[r] == 0`, ""},
+	{"service: ports that go go unnoticed", rul,
+		`was != (unit.uses[r] > 0)`,
+		`!was && unit.uses[r] > 0`, ""},
+	{"service: ports never go", rul,
+		`add(r, -1)`,
+		`add(r, 0)`, ""},
+	{"service: blocks stay", rul,
+		`			u.olds = append(u.olds, f)
+`,
+		`			_ = f
+`, ""},
+	{"service: UDP not updated", rul,
+		`[]policy.Protocol{policy.TCP, policy.UDP}`,
+		`[]policy.Protocol{policy.TCP, policy.TCP}`, ""},
+	{"numbers: a collision goes unnoticed", num,
+		`if x.number == 0 || n.byNumber[x.number] != nil {`,
+		`if x.number == 0 {`, ""},
+	{"numbers: a zero goes unnoticed", num,
+		`if x.number == 0 || n.byNumber[x.number] != nil {`,
+		`if n.byNumber[x.number] != nil {`, ""},
+	{"numbers: a spoilt numbering goes unnoticed", inc,
+		`		u.spoilt = u.spoilt || n.spoilt
+`,
+		``, ""},
+	{"numbers: a spoilt numbering of classes goes unnoticed", inc,
+		`[]*numbering{u.class, u.vpc`,
+		`[]*numbering{u.vpc`, ""},
+	{"numbers: a spoilt numbering of VPCs goes unnoticed", inc,
+		`[]*numbering{u.class, u.vpc, `,
+		`[]*numbering{u.class, `, ""},
+	{"numbers: freed though in use again", num,
+		`if x.uses == 0 && n.byKey`,
+		`if n.byKey`, ""},
+	{"numbers: none ever ends", num,
+		`if x.uses--; x.uses > 0 {`,
+		`if x.uses--; x.uses >= 0 {`, ""},
+
+	// Steps: what comes from ports and the host.
+	{"ports: flows stay", inc,
+		`place = u.ports[e.Before.OFPort]`,
+		`place = nil`, ""},
+	{"ports: still in the list of its network", inc,
+		`func(p uint16) bool { return p == e.Before.OFPort })`,
+		`func(p uint16) bool { return false })`, ""},
+	{"ports: not in the list of a network", inc,
+		`vlans[e.After.Tag] = true`,
+		`if e.Before == nil {
+				vlans[e.After.Tag] = true
+			}`, ""},
+	{"ports: the list of a network it left", inc,
+		`vlans[e.Before.Tag] = true`,
+		`_ = vlans`, ""},
+	{"ports: the list of a network without ports", inc,
+		`		u.replace(&place, now)
+		u.floods[vlan] = place`,
+		`		if now != nil {
+			u.replace(&place, now)
+		}
+		u.floods[vlan] = place`, ""},
+	{"host: other infrastructure", inc,
+		`if first || !slices.EqualFunc(c.host.Infra, u.infra, InfraPort.equal) {`,
+		`if first {`, ""},
+	{"host: other trunks", comp,
+		`p.Native == o.Native && slices.Equal(p.Trunks, o.Trunks)`,
+		`p.Native == o.Native`, ""},
+	{"host: flows of infrastructure stay", inc,
+		`u.replace(&u.trunks, now)`,
+		`u.trunks, u.news = now, append(u.news, now...)`, ""},
+	{"frame: the mark not updated", inc,
+		`f.Priority == 0 && f.Cookie == mark })`,
+		`f.Priority == 0 && mark != 0 })`, ""},
+	{"delta: flows that change", inc,
+		`case was != f:`,
+		`case was.Actions != f.Actions:`, ""},
+
+	// Rules: plain or not.
+	{"plain: families contradict each other", rule,
+		`if !contradict(ts, more) {`,
+		`if len(more) > 0 {`, ""},
+	{"plain: however many", rule,
+		`product*len(d), sum+len(d)`,
+		`max(product, len(d)), sum+len(d)`, ""},
+	{"plain: never", rule,
+		`if product <= min(sum, maxPlain) {`,
+		`if product == 0 {`, ""},
+	{"plain: without the last dimension", rule,
+		`for _, d := range dims {
+			var longer`,
+		`for _, d := range dims[:len(dims)-1] {
+			var longer`, ""},
+	{"plain: without the first dimension", rule,
+		`for _, d := range dims {
+			var longer`,
+		`for _, d := range dims[1:] {
+			var longer`, ""},
+	{"plain: terms shared", rule,
+		`append(ts[:len(ts):len(ts)], more...)`,
+		`append(ts, more...)`, "as things are, append leaves no room to share"},
+	{"plain: only the last combinations", rule,
+		`longer = append(longer, append(`,
+		`longer = append(longer[:0], append(`, ""},
+
+	// What two changes make together.
+	{"then: what the first found forgotten", then,
+		`Change[T]{first[0].Before, second[0].After}`,
+		`Change[T]{second[0].Before, second[0].After}`, ""},
+	{"then: what the second leaves forgotten", then,
+		`Change[T]{first[0].Before, second[0].After}`,
+		`Change[T]{first[0].Before, first[0].After}`, ""},
+	{"then: the rest of the first forgotten", then,
+		`append(append(out, first...), second...)`,
+		`append(out, second...)`, ""},
+	{"then: members of another VPC are the same", then,
+		`cmp.Or(cmp.Compare(a.VPC, b.VPC), a.Addr.Compare(b.Addr))`,
+		`cmp.Or(a.Addr.Compare(b.Addr))`, ""},
+	{"then: what is gone has no place", then,
+		`	if c.After != nil {
+		return c.After`,
+		`	if c.Before == nil {
+		return c.After`, ""},
 }
