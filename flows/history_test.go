@@ -16,8 +16,8 @@ import (
 // promise.
 func TestHistory(t *testing.T) {
 	histories, steps := 100, 40
-	if testing.Short() {
-		histories = 40
+	if testing.Short() || raceEnabled {
+		histories = 25
 	}
 	hashes := []func(string) uint64{
 		nil, nil, nil,
