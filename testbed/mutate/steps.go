@@ -305,9 +305,4 @@ var inSteps = []mutation{
 	{"then: members of another VPC are the same", then,
 		`cmp.Or(cmp.Compare(a.VPC, b.VPC), a.Addr.Compare(b.Addr))`,
 		`cmp.Or(a.Addr.Compare(b.Addr))`, ""},
-	{"then: what is gone has no place", then,
-		`	if c.After != nil {
-		return c.After`,
-		`	if c.Before == nil {
-		return c.After`, ""},
 }
