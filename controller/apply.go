@@ -111,18 +111,27 @@ func (c *Controller) takeOver(desired *flows.Set) (*flows.Set, error) {
 		return desired, nil
 	}
 	c.flushes.taken(c.installed, desired)
+	if c.installed.Len() == 0 {
+		// Nothing tells which epochs there were: connections may carry any.
+		for _, e := range c.book.Local().Endpoints {
+			c.flushes[flushTarget{zone: flows.LocalZone(e.Tag)}] = true
+		}
+	}
+	raise := func(d policy.Direction) {
+		c.compiler.Raise(d)
+		if c.compiler.Wrapped() {
+			c.flushes.everything()
+		}
+	}
 	egress, ingress := flows.MembersShrank(desired, c.installed)
 	if egress {
-		c.compiler.Raise(policy.Egress)
+		raise(policy.Egress)
 	}
 	if ingress {
-		c.compiler.Raise(policy.Ingress)
+		raise(policy.Ingress)
 	}
 	if !egress && !ingress {
 		return desired, nil
-	}
-	if c.compiler.Wrapped() {
-		c.flushes.everything()
 	}
 	return c.compiler.Flows()
 }

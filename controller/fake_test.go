@@ -28,6 +28,8 @@ type fakeSwitch struct {
 	noFlood map[uint32]bool
 	calls   []string
 	conn    *fakeConn
+	// noFlushAddr: it is too old for that.
+	noFlushAddr bool
 	// fail, if set, decides about each Apply: what it returns, and whether
 	// the change is made all the same.
 	fail func(flows.Delta) (error, bool)
@@ -107,6 +109,9 @@ func (c *fakeConn) FlushZone(_ context.Context, zone uint16) error {
 func (c *fakeConn) FlushAddr(_ context.Context, zone uint16, addr netip.Addr) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.noFlushAddr {
+		return errors.ErrUnsupported
+	}
 	c.note("flush %d %s", zone, addr)
 	c.flushed = append(c.flushed, fmt.Sprint(zone, " ", addr))
 	return nil
