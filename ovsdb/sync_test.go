@@ -125,6 +125,8 @@ func TestSnapshotsAreNotTorn(t *testing.T) {
 		}
 		return p.Tag == last
 	})
+	// The follower may hear of the last transaction before its writer does.
+	<-written
 }
 
 // Sync waits for the session and goes on when one breaks.
