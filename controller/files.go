@@ -46,7 +46,7 @@ func (c *Controller) filed(r reading) {
 	c.noteFiles(change)
 	f.Changes = nil
 	c.files = &f
-	if !known {
+	if !known && c.cfg.Store != nil {
 		c.unsaved = c.vanished(change.Versions)
 	}
 	if known && len(change.Versions) == 0 {
@@ -54,7 +54,9 @@ func (c *Controller) filed(r reading) {
 		return
 	}
 	c.accepted = policy.Merge(c.accepted, change.Versions)
-	c.unsaved = policy.Merge(c.unsaved, change.Versions)
+	if c.cfg.Store != nil {
+		c.unsaved = policy.Merge(c.unsaved, change.Versions)
+	}
 	c.released = false
 	c.change.begin(f.Since)
 	c.dirty = true
@@ -100,7 +102,7 @@ func (c *Controller) restore(files []policy.File, versions []*policy.Version) {
 // save gives what was accepted to the one who keeps it, after it has been
 // enforced: a restart must not release what is held.
 func (c *Controller) save() {
-	if c.cfg.Store == nil || len(c.unsaved) == 0 || c.cfg.MaxRevoke > 0 && (len(c.accepted) > 0 || c.dirty) {
+	if len(c.unsaved) == 0 || c.cfg.MaxRevoke > 0 && (len(c.accepted) > 0 || c.dirty) {
 		return
 	}
 	changes := c.unsaved

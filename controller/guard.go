@@ -77,7 +77,7 @@ func (c *Controller) release() error {
 	}
 	c.log.Info("change of policy released")
 	c.released, c.dirty = true, true
-	c.lastWhat = append(c.lastWhat, "release")
+	c.what("release")
 	c.change.begin(time.Now())
 	return nil
 }

@@ -55,3 +55,13 @@ func TestWrapWhenTakingOver(t *testing.T) {
 		t.Errorf("epochs began anew (%v) and nothing was flushed: %v", r.epochs(), flushed)
 	}
 }
+
+// Without a store nothing is kept for one.
+func TestNothingKeptWithoutStore(t *testing.T) {
+	r := newRig(t, newFakeSwitch())
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	r.set(state{twoVMs(nil, ssh, egress), twoPorts})
+	if n := len(r.c.unsaved); n > 0 {
+		t.Errorf("%d files wait to be saved", n)
+	}
+}

@@ -1,7 +1,6 @@
 package flows
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"strconv"
@@ -39,10 +38,6 @@ func newClassKey(e *policy.Endpoint, index uint32) classKey {
 	return classKey{e.VPC, setKey(e.Groups), index}
 }
 
-func (k classKey) compare(o classKey) int {
-	return cmp.Or(strings.Compare(k.vpc, o.vpc), strings.Compare(k.groups, o.groups), cmp.Compare(k.index, o.index))
-}
-
 // String is what the number of the class is the hash of.
 func (k classKey) String() string {
 	s := "class " + k.vpc + "\x00" + k.groups
@@ -52,15 +47,20 @@ func (k classKey) String() string {
 	return s
 }
 
-func (k classKey) ids() []string {
-	if k.groups == "" {
-		return nil
-	}
-	return strings.Split(k.groups, "\x00")
-}
+func (k classKey) ids() []string { return groupsOf(k.groups) }
+
+func (k classKey) identity() identity { return identity{k.vpc, k.groups} }
 
 // setKey names a set of groups, sorted.
 func setKey(groups []string) string { return strings.Join(groups, "\x00") }
+
+// groupsOf are the groups of a set that setKey has named.
+func groupsOf(set string) []string {
+	if set == "" {
+		return nil
+	}
+	return strings.Split(set, "\x00")
+}
 
 // groupRules is a rule group with the content of each of its rules.
 type groupRules struct {
@@ -98,6 +98,14 @@ func contents(groups []*groupRules, d policy.Direction) []string {
 // direction allow does, apart from who the members of groups are.
 func fingerprint(vpc string, d policy.Direction, contents []string) uint64 {
 	return hash64("rules "+vpc+"\x00"+d.String()+"\x00"+strings.Join(contents, "\x00")) & objectMask
+}
+
+// fingerprints are those of both directions, for what groups allow.
+func fingerprints(vpc string, groups []*groupRules) (out [2]uint64) {
+	for _, s := range sides {
+		out[s.Direction] = fingerprint(vpc, s.Direction, contents(groups, s.Direction))
+	}
+	return out
 }
 
 // classFlows are the flows of a class: they recognise the connections whose

@@ -2,7 +2,6 @@ package flows
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 
 	"github.com/ovs-sg/ovs-sg/policy"
@@ -18,7 +17,7 @@ type class struct {
 	ports  int
 }
 
-func (c *class) identity() identity { return identity{c.key.vpc, c.key.groups} }
+func (c *class) identity() identity { return c.key.identity() }
 
 // classes is who is in which class. Its rules:
 //
@@ -83,7 +82,7 @@ type ruleBook struct {
 
 func (b ruleBook) groups(set string, before bool) []*groupRules {
 	var out []*groupRules
-	for _, id := range (classKey{groups: set}).ids() {
+	for _, id := range groupsOf(set) {
 		g := b.after[id]
 		if was, differs := b.was[id]; before && differs {
 			g = was
@@ -145,7 +144,7 @@ func (cs *classes) step(endpoints []policy.Change[policy.Endpoint], rules ruleBo
 		}
 		from := cs.of[ch.Before.OFPort]
 		same := ch.After != nil && ownerOf(ch.Before) == ownerOf(ch.After)
-		if same && from.identity() == (newClassKey(ch.After, 0)).identity() {
+		if same && from.identity() == newClassKey(ch.After, 0).identity() {
 			continue
 		}
 		cs.leave(ch.Before.OFPort)
@@ -182,8 +181,6 @@ func (cs *classes) step(endpoints []policy.Change[policy.Endpoint], rules ruleBo
 	}
 	cs.settle()
 }
-
-func (k classKey) identity() identity { return identity{k.vpc, k.groups} }
 
 // raiseStaying raises the epochs of classes whose rules allow less.
 func (cs *classes) raiseStaying(rules ruleBook, left map[groupInVPC]bool) {
@@ -292,10 +289,9 @@ func (cs *classes) adoptable(e *policy.Endpoint) bool {
 func (cs *classes) readopt(e *policy.Endpoint, rules ruleBook) *class {
 	number := cs.adopted.ports[e.OFPort]
 	was, k := cs.adopted.classes[number], newClassKey(e, 0)
-	groups := pickGroups(rules.after, e.Groups)
 	epochs := was.epochs
-	for d := range epochs {
-		if d := policy.Direction(d); was.prints[d] != fingerprint(e.VPC, d, contents(groups, d)) {
+	for d, print := range fingerprints(e.VPC, pickGroups(rules.after, e.Groups)) {
+		if was.prints[d] != print {
 			epochs[d] = cs.raise()
 		}
 	}
@@ -340,24 +336,11 @@ func (cs *classes) restart() {
 	cs.floor, cs.generation = 0, 2
 }
 
-// classesByPort is what Input wants to know.
+// byPort is what Input wants to know.
 func (cs *classes) byPort() map[uint16]Class {
 	out := make(map[uint16]Class, len(cs.of))
 	for port, c := range cs.of {
 		out[port] = Class{c.key.index, c.epochs}
 	}
 	return out
-}
-
-// sorted lists the classes in order.
-func (cs *classes) sorted() []*class {
-	return slices.SortedFunc(func(yield func(*class) bool) {
-		for list := range maps.Values(cs.all) {
-			for _, c := range list {
-				if !yield(c) {
-					return
-				}
-			}
-		}
-	}, func(a, b *class) int { return a.key.compare(b.key) })
 }

@@ -3,7 +3,6 @@ package flows
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/ovs-sg/ovs-sg/policy"
 )
@@ -211,15 +210,7 @@ func (c *compiler) epochs() {
 		if epochs == (Epochs{}) {
 			epochs = Epochs{1, 1}
 		}
-		var groups []*groupRules
-		for _, id := range k.ids() {
-			groups = append(groups, c.byID[id])
-		}
-		var prints [2]uint64
-		for _, s := range sides {
-			prints[s.Direction] = fingerprint(k.vpc, s.Direction, contents(groups, s.Direction))
-		}
-		classFlows(c.class[k.String()], c.vpc[k.vpc], epochs, prints, c.add)
+		classFlows(c.class[k.String()], c.vpc[k.vpc], epochs, fingerprints(k.vpc, pickGroups(c.byID, k.ids())), c.add)
 	}
 }
 
@@ -248,7 +239,7 @@ func (c *compiler) rules(s side) {
 	}
 	remotes := map[string][]uint32{} // identities that a remote group is part of
 	for set, id := range c.sides[s.Direction].remote {
-		for _, g := range strings.Split(set, "\x00") {
+		for _, g := range groupsOf(set) {
 			remotes[g] = append(remotes[g], id)
 		}
 	}

@@ -17,6 +17,7 @@ type increment struct {
 	class, vpc, conj *numbering
 	remote           [2]*numbering          // by set of groups, by direction
 	refs             [2]map[groupInVPC]int  // how many classes refer to the members
+	referred         [2]map[groupInVPC]bool // of those counted anew in this step: did any before
 	remotes          [2]map[string][]uint32 // numbers of the sets that a group is in
 	locals           map[string][]uint32    // numbers of the classes that have a group
 
@@ -49,7 +50,7 @@ func newIncrement(hash func(string) uint64) *increment {
 		classes: map[*class]*classUnit{}, rulings: map[rulingKey]*ruling{}, service: map[policy.Protocol]*serviceUnit{},
 	}
 	for d := range u.remote {
-		u.remote[d], u.refs[d] = newNumbering(hash), map[groupInVPC]int{}
+		u.remote[d], u.refs[d], u.referred[d] = newNumbering(hash), map[groupInVPC]int{}, map[groupInVPC]bool{}
 		u.tables[d] = rulesTable{clauses: map[Match]*clause{}, plain: map[Match]*plain{}}
 	}
 	return u
@@ -62,10 +63,11 @@ func collect(to *[]Flow) emitter {
 	}
 }
 
-// replace puts flows in the place of others.
-func (u *increment) replace(place *[]Flow, now []Flow) {
-	u.olds, u.news = append(u.olds, *place...), append(u.news, now...)
-	*place = now
+// replace notes that flows come in the place of others, and returns those that
+// come.
+func (u *increment) replace(old, now []Flow) []Flow {
+	u.olds, u.news = append(u.olds, old...), append(u.news, now...)
+	return now
 }
 
 // advance takes a step: the compiler has the new state already, r tells what
@@ -75,8 +77,10 @@ func (u *increment) advance(c *Compiler, ch policy.ModelChange, r reading) {
 	changed := c.classes.changed
 	if first {
 		changed = map[*class]bool{}
-		for _, k := range c.classes.sorted() {
-			changed[k] = true
+		for _, list := range c.classes.all {
+			for _, k := range list {
+				changed[k] = true
+			}
 		}
 	}
 	touched := map[string]bool{} // groups with other rules
@@ -85,12 +89,6 @@ func (u *increment) advance(c *Compiler, ch policy.ModelChange, r reading) {
 	}
 	ruled := [2]map[string]bool{maps.Clone(touched), maps.Clone(touched)} // groups to be compiled again
 
-	var before [2]map[groupInVPC]int
-	if len(changed) > 0 || len(touched) > 0 {
-		before = u.refsCopy()
-	} else {
-		before = u.refs
-	}
 	if u.number(c, changed, touched) {
 		for d := range ruled {
 			for k := range changed {
@@ -106,7 +104,7 @@ func (u *increment) advance(c *Compiler, ch policy.ModelChange, r reading) {
 			dirty = append(dirty, c.members.get(m.After))
 		}
 	} else {
-		dirty = u.dirtyMembers(c, ch, before)
+		dirty = u.dirtyMembers(c, ch)
 	}
 	for _, s := range sides {
 		if u.members(s, r.gone, dirty) {
@@ -134,7 +132,10 @@ func idOf(g policy.Change[policy.RuleGroup]) string {
 	return g.Before.ID
 }
 
+// sweep ends a step.
 func (u *increment) sweep() {
+	clear(u.referred[0])
+	clear(u.referred[1])
 	for _, n := range []*numbering{u.class, u.vpc, u.conj, u.remote[0], u.remote[1]} {
 		n.sweep()
 		u.spoilt = u.spoilt || n.spoilt
@@ -195,7 +196,7 @@ func (u *increment) refer(unit *classUnit, k *class, groups map[string]*groupRul
 			for _, ref := range refs {
 				at := groupInVPC{k.key.vpc, ref}
 				unit.refs[d] = append(unit.refs[d], at)
-				u.refs[d][at]++
+				u.count(d, at, 1)
 			}
 		}
 	}
@@ -204,23 +205,24 @@ func (u *increment) refer(unit *classUnit, k *class, groups map[string]*groupRul
 func (u *increment) unrefer(unit *classUnit) {
 	for d := range unit.refs {
 		for _, at := range unit.refs[d] {
-			if u.refs[d][at]--; u.refs[d][at] == 0 {
-				delete(u.refs[d], at)
-			}
+			u.count(d, at, -1)
 		}
 		unit.refs[d] = nil
 	}
 }
 
-func (u *increment) refsCopy() (out [2]map[groupInVPC]int) {
-	for d := range out {
-		out[d] = maps.Clone(u.refs[d])
+// count counts one class more or less that refers to members.
+func (u *increment) count(d int, at groupInVPC, n int) {
+	if _, seen := u.referred[d][at]; !seen {
+		u.referred[d][at] = u.refs[d][at] > 0
 	}
-	return out
+	if u.refs[d][at] += n; u.refs[d][at] == 0 {
+		delete(u.refs[d], at)
+	}
 }
 
 // dirtyMembers are the members, as they are now, that may be in other sets.
-func (u *increment) dirtyMembers(c *Compiler, ch policy.ModelChange, before [2]map[groupInVPC]int) []*member {
+func (u *increment) dirtyMembers(c *Compiler, ch policy.ModelChange) []*member {
 	dirty := map[*member]bool{}
 	for _, m := range ch.Members {
 		if m.After != nil {
@@ -229,28 +231,17 @@ func (u *increment) dirtyMembers(c *Compiler, ch policy.ModelChange, before [2]m
 			}
 		}
 	}
-	for d := range before {
-		if len(u.refs[d]) == len(before[d]) && maps.Equal(u.refs[d], before[d]) {
-			continue
-		}
-		for at := range before[d] {
-			if u.refs[d][at] == 0 {
-				u.addMembers(c, at, dirty)
+	for d := range u.referred {
+		for at, was := range u.referred[d] {
+			if was == (u.refs[d][at] > 0) {
+				continue
 			}
-		}
-		for at := range u.refs[d] {
-			if before[d][at] == 0 {
-				u.addMembers(c, at, dirty)
+			for _, m := range c.members[at] {
+				dirty[m] = true
 			}
 		}
 	}
 	return keysUnsorted(dirty)
-}
-
-func (u *increment) addMembers(c *Compiler, at groupInVPC, to map[*member]bool) {
-	for _, m := range c.members[at] {
-		to[m] = true
-	}
 }
 
 // members puts the flows of members right. It says whether a set of groups
@@ -295,7 +286,7 @@ func (u *increment) members(s side, gone, dirty []*member) (came bool) {
 		remotes := map[string][]uint32{}
 		for _, set := range sets.byKey {
 			if set.uses > 0 {
-				for _, g := range (classKey{groups: set.key}).ids() {
+				for _, g := range groupsOf(set.key) {
 					remotes[g] = append(remotes[g], set.number)
 				}
 			}
@@ -325,14 +316,13 @@ func (mf *memberFlows) flow(m *policy.Member, remote uint32) Flow {
 	if mf.matches == nil {
 		mf.matches, mf.actions = map[memberMatch]matchParts{}, map[uint32]Actions{}
 	}
-	var like Flow
 	k := memberMatch{m.VPC, m.Addr.Is6()}
 	parts, known := mf.matches[k]
 	as, also := mf.actions[remote]
 	if !known || !also {
 		var made []Flow
 		memberFlow(mf.s, m, mf.u.vpc.of(m.VPC), remote, mf.u.hash, collect(&made))
-		like = made[0]
+		like := made[0]
 		oxm, header := like.Match.oxm, fields[mf.s.addr(m.Addr)].header
 		at := strings.LastIndex(oxm, string(binary.BigEndian.AppendUint32(nil, header))) + 4
 		mf.matches[k] = matchParts{oxm[:at], oxm[at+m.Addr.BitLen()/8:]}
@@ -341,33 +331,28 @@ func (mf *memberFlows) flow(m *policy.Member, remote uint32) Flow {
 	}
 	b := make([]byte, 0, 64)
 	b = append(append(append(b, parts.before...), m.Addr.AsSlice()...), parts.behind...)
-	return Flow{Key{mf.s.remote(), 100, Match{string(b)}}, newCookie(KindMember, mf.u.hash("vm "+m.VM.String())), as}
+	return Flow{Key{mf.s.remote(), 100, Match{string(b)}}, memberCookie(m, mf.u.hash), as}
 }
 
 // epochs puts the flows of classes right.
 func (u *increment) epochs(c *Compiler, changed map[*class]bool, touched map[string]bool) {
 	for k, unit := range u.classes {
 		if k.ports == 0 {
-			u.replace(&unit.flows, nil)
+			u.replace(unit.flows, nil)
 			delete(u.classes, k)
 			continue
 		}
 		if !changed[k] && !slices.ContainsFunc(k.key.ids(), func(id string) bool { return touched[id] }) {
 			continue
 		}
-		var prints [2]uint64
-		groups := pickGroups(c.groups, k.key.ids())
-		for d := range prints {
-			d := policy.Direction(d)
-			prints[d] = fingerprint(k.key.vpc, d, contents(groups, d))
-		}
+		prints := fingerprints(k.key.vpc, pickGroups(c.groups, k.key.ids()))
 		vpc := uint32(0)
 		if unit.vpc != nil {
 			vpc = unit.vpc.number
 		}
 		var now []Flow
 		classFlows(unit.number.number, vpc, k.epochs, prints, collect(&now))
-		u.replace(&unit.flows, now)
+		unit.flows = u.replace(unit.flows, now)
 	}
 }
 
@@ -375,24 +360,20 @@ func (u *increment) epochs(c *Compiler, changed map[*class]bool, touched map[str
 func (u *increment) endpoints(c *Compiler, ch policy.ModelChange) {
 	vlans := map[uint16]bool{}
 	for _, e := range ch.Endpoints {
-		var place []Flow
 		if e.Before != nil {
-			place = u.ports[e.Before.OFPort]
-			vlans[e.Before.Tag] = true
-			delete(u.ports, e.Before.OFPort)
-			at := &u.network
-			(*at)[e.Before.Tag] = slices.DeleteFunc((*at)[e.Before.Tag], func(p uint16) bool { return p == e.Before.OFPort })
+			port, vlan := e.Before.OFPort, e.Before.Tag
+			u.replace(u.ports[port], nil)
+			delete(u.ports, port)
+			vlans[vlan] = true
+			u.network[vlan] = slices.DeleteFunc(u.network[vlan], func(p uint16) bool { return p == port })
 		}
-		var now []Flow
 		if e.After != nil {
+			var now []Flow
 			endpointFlows(e.After, collect(&now))
 			memberOfClass(e.After.OFPort, u.classes[c.classes.of[e.After.OFPort]].number.number, collect(&now))
 			vlans[e.After.Tag] = true
 			u.network[e.After.Tag] = append(u.network[e.After.Tag], e.After.OFPort)
-		}
-		u.replace(&place, now)
-		if e.After != nil {
-			u.ports[e.After.OFPort] = place
+			u.ports[e.After.OFPort] = u.replace(nil, now)
 		}
 	}
 	for vlan := range vlans {
@@ -400,9 +381,7 @@ func (u *increment) endpoints(c *Compiler, ch policy.ModelChange) {
 		if ports := u.network[vlan]; len(ports) > 0 {
 			floodFlows(vlan, slices.Clone(ports), collect(&now))
 		}
-		place := u.floods[vlan]
-		u.replace(&place, now)
-		u.floods[vlan] = place
+		u.floods[vlan] = u.replace(u.floods[vlan], now)
 	}
 }
 
@@ -414,7 +393,7 @@ func (u *increment) fixed(c *Compiler, first bool) {
 			infraFlows(p, collect(&now))
 		}
 		u.infra = c.host.Infra
-		u.replace(&u.trunks, now)
+		u.trunks = u.replace(u.trunks, now)
 	}
 	mark := newCookie(KindPipeline, uint64(c.classes.mark))
 	if !first && slices.ContainsFunc(u.frame, func(f Flow) bool { return f.Table == TableClassify && f.Priority == 0 && f.Cookie == mark }) {
@@ -422,7 +401,7 @@ func (u *increment) fixed(c *Compiler, first bool) {
 	}
 	frame := compiler{in: Input{Mark: c.classes.mark, Userspace: c.host.Userspace}, set: &Set{}}
 	frame.pipeline()
-	u.replace(&u.frame, slices.Collect(frame.set.All()))
+	u.frame = u.replace(u.frame, slices.Collect(frame.set.All()))
 }
 
 // all is what a first step comes to; ok is false if that cannot be said.

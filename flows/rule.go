@@ -65,10 +65,14 @@ func family(a netip.Addr) Term {
 	return EthType(EthTypeIPv6)
 }
 
+func memberCookie(m *policy.Member, hash func(string) uint64) Cookie {
+	return newCookie(KindMember, hash("vm "+m.VM.String()))
+}
+
 // memberFlow is the flow of an address that is a member of groups that some
 // rule of the side refers to.
 func memberFlow(s side, m *policy.Member, vpc, remote uint32, hash func(string) uint64, emit emitter) {
-	emit(s.remote(), 100, newCookie(KindMember, hash("vm "+m.VM.String())),
+	emit(s.remote(), 100, memberCookie(m, hash),
 		NewMatch(tracked, family(m.Addr), RegIs(RegVPC, vpc), Addr(s.addr(m.Addr), m.Addr)),
 		int(s.rules()), SetReg(RegRemote, remote))
 }

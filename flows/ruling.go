@@ -76,7 +76,7 @@ func (u *increment) rules(c *Compiler, s side, groups map[string]bool) {
 			}
 			plains[f.Match] = true
 		}
-		u.replace(&old.flows, now.flows)
+		u.replace(old.flows, now.flows)
 		for _, x := range old.conjunctions {
 			u.conj.drop(x)
 		}
@@ -118,7 +118,7 @@ func (u *increment) clauses(s side, table *rulesTable, count map[clauseEntry]int
 		}
 		// Beyond that the order of all rules decides who goes elsewhere.
 		u.spoilt = u.spoilt || len(cl.of) > maxConjunctions
-		u.replace(&cl.flow, now)
+		cl.flow = u.replace(cl.flow, now)
 	}
 }
 
@@ -133,11 +133,11 @@ func keysUnsorted[K comparable](m map[K]bool) []K {
 func (u *increment) plains(table *rulesTable, m Match) {
 	p := table.plain[m]
 	if len(p.by) == 0 {
-		u.replace(&p.flow, nil)
+		u.replace(p.flow, nil)
 		delete(table.plain, m)
 		return
 	}
-	u.replace(&p.flow, []Flow{p.by[keysOf(p.by)[0]]})
+	p.flow = u.replace(p.flow, []Flow{p.by[keysOf(p.by)[0]]})
 }
 
 // ruling compiles the rules of a group.

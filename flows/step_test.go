@@ -218,6 +218,17 @@ func TestStepCrowded(t *testing.T) {
 	}
 }
 
+// benchSteps takes two changes in turns, each of which takes the other back.
+func benchSteps(b *testing.B, c *flows.Compiler, changes ...policy.ModelChange) {
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if _, ok, err := c.Update(changes[i%len(changes)], crowdHost); !ok || err != nil {
+			b.Fatal(ok, err)
+		}
+	}
+}
+
 func BenchmarkStep(b *testing.B) {
 	for _, members := range []int{100, 1000, 10_000, 100_000} {
 		m := crowd(members, 100)
@@ -226,17 +237,7 @@ func BenchmarkStep(b *testing.B) {
 			x := crowdMember(200_000)
 			joins := policy.ModelChange{Members: []policy.Change[policy.Member]{{After: &x}}}
 			leaves := policy.ModelChange{Members: []policy.Change[policy.Member]{{Before: &x}}}
-			b.ReportAllocs()
-			b.ResetTimer()
-			for i := range b.N {
-				ch := joins
-				if i%2 == 1 {
-					ch = leaves
-				}
-				if _, ok, err := c.Update(ch, crowdHost); !ok || err != nil {
-					b.Fatal(ok, err)
-				}
-			}
+			benchSteps(b, c, joins, leaves)
 		})
 		b.Run(fmt.Sprintf("rule/members=%d", members), func(b *testing.B) {
 			c, _ := settled(b, m)
@@ -246,17 +247,7 @@ func BenchmarkStep(b *testing.B) {
 			more.Rules = append(more.Rules[:6:6], r)
 			comes := policy.ModelChange{Groups: []policy.Change[policy.RuleGroup]{{Before: &m.Groups[0], After: &more}}}
 			goes := policy.ModelChange{Groups: []policy.Change[policy.RuleGroup]{{Before: &more, After: &m.Groups[0]}}}
-			b.ReportAllocs()
-			b.ResetTimer()
-			for i := range b.N {
-				ch := comes
-				if i%2 == 1 {
-					ch = goes
-				}
-				if _, ok, err := c.Update(ch, crowdHost); !ok || err != nil {
-					b.Fatal(ok, err)
-				}
-			}
+			benchSteps(b, c, comes, goes)
 		})
 		b.Run(fmt.Sprintf("all/members=%d", members), func(b *testing.B) {
 			c, _ := settled(b, m)

@@ -90,7 +90,7 @@ var inClasses = []mutation{
 		`func ownerOf(e *policy.Endpoint) Owner { return Owner{e.MAC, e.Tag} }`,
 		`func ownerOf(e *policy.Endpoint) Owner { return Owner{e.MAC, 0} }`, ""},
 	{"epochs: another VPC is the same class", classes,
-		`if same && from.identity() == (newClassKey(ch.After, 0)).identity() {`,
+		`if same && from.identity() == newClassKey(ch.After, 0).identity() {`,
 		`if same && from.key.groups == newClassKey(ch.After, 0).groups {`, ""},
 	{"epochs: the last of a port forgotten", classes,
 		`	cs.last[ofport] = c.epochs
@@ -120,8 +120,8 @@ var inClasses = []mutation{
 		`if !ok || cs.adopted.owners[e.OFPort] != ownerOf(e) {`,
 		`if !ok {`, ""},
 	{"epochs: adopted though the rules differ", classes,
-		`was.prints[d] != fingerprint(`,
-		`false && was.prints[d] != fingerprint(`, ""},
+		`was.prints[d] != print {`,
+		`false && was.prints[d] != print {`, ""},
 	{"epochs: adopted for good", classes,
 		`	cs.adopted = installed{}
 `,

@@ -87,11 +87,11 @@ var inSteps = []mutation{
 		`if set.uses > 0 {`,
 		`if set.uses >= 0 {`, ""},
 	{"members: references counted too often", inc,
-		`u.refs[d][at]++`,
-		`u.refs[d][at] += 2`, ""},
+		`u.count(d, at, 1)`,
+		`u.count(d, at, 2)`, ""},
 	{"members: references never dropped", inc,
-		`if u.refs[d][at]--; u.refs[d][at] == 0 {`,
-		`if u.refs[d][at] += 0; u.refs[d][at] == 0 {`, ""},
+		`u.count(d, at, -1)`,
+		`u.count(d, at, 0)`, ""},
 	{"members: references of a class that ends", inc,
 		`			u.unrefer(unit)
 			came = true`,
@@ -109,16 +109,18 @@ var inSteps = []mutation{
 		`				u.refer(unit, k, c.groups)
 `, ""},
 	{"members: nobody refers any more", inc,
-		`for at := range before[d] {
-			if u.refs[d][at] == 0 {`,
-		`for at := range before[d] {
-			if u.refs[d][at] < 0 {`, ""},
+		`if was == (u.refs[d][at] > 0) {`,
+		`if was || u.refs[d][at] == 0 {`, ""},
 	{"members: somebody refers now", inc,
-		`if before[d][at] == 0 {`,
-		`if before[d][at] < 0 {`, ""},
+		`if was == (u.refs[d][at] > 0) {`,
+		`if !was || u.refs[d][at] > 0 {`, ""},
 	{"members: references before not kept", inc,
-		`before = u.refsCopy()`,
-		`before = u.refs`, ""},
+		`if _, seen := u.referred[d][at]; !seen {`,
+		`if _, seen := u.referred[d][at]; true || seen {`, ""},
+	{"members: references before the last step", inc,
+		`	clear(u.referred[0])
+`,
+		``, ""},
 	{"members: flows like those of another VPC", inc,
 		`k := memberMatch{m.VPC, m.Addr.Is6()}`,
 		`k := memberMatch{"", m.Addr.Is6()}`, ""},
@@ -139,7 +141,7 @@ var inSteps = []mutation{
 			came = true`,
 		`			u.refer(unit, k, c.groups)`, ""},
 	{"rules: flows of a class that ended", inc,
-		`			u.replace(&unit.flows, nil)
+		`			u.replace(unit.flows, nil)
 `,
 		``, ""},
 	{"rules: flows of a class when rules change", inc,
@@ -161,7 +163,7 @@ var inSteps = []mutation{
 `,
 		``, ""},
 	{"rules: plain flows of the gone stay", rul,
-		`		u.replace(&p.flow, nil)
+		`		u.replace(p.flow, nil)
 `,
 		``, ""},
 	{"rules: clause entries stay", rul,
@@ -173,7 +175,7 @@ var inSteps = []mutation{
 		`delete(cl.of, e.Conjunction)`,
 		`_ = e.Conjunction`, ""},
 	{"rules: conjunctions stay", rul,
-		`u.replace(&old.flows, now.flows)`,
+		`u.replace(old.flows, now.flows)`,
 		`u.news = append(u.news, now.flows...)`, ""},
 	{"rules: clauses of both directions in one table", rul,
 		`table := &u.tables[s.Direction]`,
@@ -229,10 +231,10 @@ var inSteps = []mutation{
 
 	// Steps: what comes from ports and the host.
 	{"ports: flows stay", inc,
-		`place = u.ports[e.Before.OFPort]`,
-		`place = nil`, ""},
+		`u.replace(u.ports[port], nil)`,
+		`u.replace(nil, nil)`, ""},
 	{"ports: still in the list of its network", inc,
-		`func(p uint16) bool { return p == e.Before.OFPort })`,
+		`func(p uint16) bool { return p == port })`,
 		`func(p uint16) bool { return false })`, ""},
 	{"ports: not in the list of a network", inc,
 		`vlans[e.After.Tag] = true`,
@@ -240,15 +242,13 @@ var inSteps = []mutation{
 				vlans[e.After.Tag] = true
 			}`, ""},
 	{"ports: the list of a network it left", inc,
-		`vlans[e.Before.Tag] = true`,
+		`vlans[vlan] = true`,
 		`_ = vlans`, ""},
 	{"ports: the list of a network without ports", inc,
-		`		u.replace(&place, now)
-		u.floods[vlan] = place`,
-		`		if now != nil {
-			u.replace(&place, now)
-		}
-		u.floods[vlan] = place`, ""},
+		`u.floods[vlan] = u.replace(u.floods[vlan], now)`,
+		`if now != nil {
+			u.floods[vlan] = u.replace(u.floods[vlan], now)
+		}`, ""},
 	{"host: other infrastructure", inc,
 		`if first || !slices.EqualFunc(c.host.Infra, u.infra, InfraPort.equal) {`,
 		`if first {`, ""},
@@ -256,7 +256,7 @@ var inSteps = []mutation{
 		`p.Native == o.Native && slices.Equal(p.Trunks, o.Trunks)`,
 		`p.Native == o.Native`, ""},
 	{"host: flows of infrastructure stay", inc,
-		`u.replace(&u.trunks, now)`,
+		`u.trunks = u.replace(u.trunks, now)`,
 		`u.trunks, u.news = now, append(u.news, now...)`, ""},
 	{"frame: the mark not updated", inc,
 		`f.Priority == 0 && f.Cookie == mark })`,
