@@ -1,5 +1,7 @@
 package policy
 
+import "slices"
+
 // FileChange is a file of the policy directory that is new, has changed or is
 // gone.
 type FileChange struct {
@@ -46,6 +48,12 @@ func Invert(changes []VersionChange) []VersionChange {
 // Merge returns the changes of a and then of b; both are sorted by name, and so
 // is the result. A file that ends as it began is not in it.
 func Merge(a, b []VersionChange) []VersionChange {
+	switch {
+	case len(a) == 0:
+		return slices.Clip(b)
+	case len(b) == 0:
+		return slices.Clip(a)
+	}
 	var merged []VersionChange
 	for len(a) > 0 || len(b) > 0 {
 		switch {

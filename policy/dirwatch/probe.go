@@ -253,11 +253,12 @@ func (p *prober) content(fd int, size uint64) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		short := n+m < len(p.buf)
 		n += m
 		switch {
 		case n > policy.MaxFileSize:
 			return nil, errTooLarge
-		case m == 0:
+		case m == 0, short && uint64(n) == size: // which saves asking once more
 			return p.buf[:n], nil
 		case n == len(p.buf):
 			p.buf = append(bytes.Clone(p.buf), make([]byte, n)...)
