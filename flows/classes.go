@@ -165,7 +165,7 @@ func (cs *classes) step(endpoints []policy.Change[policy.Endpoint], rules ruleBo
 		switch {
 		case m.from != nil:
 			if shrunk := rules.shrinks(m.from.identity(), k.identity(), left); shrunk == [2]bool{} {
-				cs.join(m.e.OFPort, cs.withEpochs(k.identity(), m.was, 0))
+				cs.join(m.e.OFPort, cs.withEpochs(k.identity(), m.was))
 			} else {
 				cs.join(m.e.OFPort, cs.above(k.identity(), m.was))
 			}
@@ -236,24 +236,34 @@ func (cs *classes) join(ofport uint16, c *class) {
 	delete(cs.last, ofport)
 }
 
-// withEpochs is the class of an identity that has certain epochs, if need be a
-// new one, for choice with a certain index.
-func (cs *classes) withEpochs(id identity, epochs Epochs, index uint32) *class {
+// withEpochs is a class of an identity that has certain epochs, if need be a
+// new one.
+func (cs *classes) withEpochs(id identity, epochs Epochs) *class {
 	for _, c := range cs.all[id] {
 		if c.epochs == epochs {
 			return c
 		}
 	}
+	return cs.at(classKey{vpc: id.vpc, groups: id.groups}, epochs)
+}
+
+// at is the class with a key if it has certain epochs, else a new one, whose
+// index is another if need be.
+func (cs *classes) at(k classKey, epochs Epochs) *class {
+	id := k.identity()
 	taken := map[uint32]bool{}
 	for _, c := range cs.all[id] {
+		if c.key == k && c.epochs == epochs {
+			return c
+		}
 		taken[c.key.index] = true
 	}
-	if taken[index] {
-		for index = 0; taken[index]; {
-			index++
+	if taken[k.index] {
+		for k.index = 0; taken[k.index]; {
+			k.index++
 		}
 	}
-	c := &class{key: classKey{id.vpc, id.groups, index}, epochs: epochs}
+	c := &class{key: k, epochs: epochs}
 	cs.all[id] = append(cs.all[id], c)
 	slices.SortFunc(cs.all[id], func(a, b *class) int { return cmp.Compare(a.key.index, b.key.index) })
 	cs.changed[c] = true
@@ -268,10 +278,10 @@ func (cs *classes) above(id identity, epochs Epochs) *class {
 		}
 	}
 	if epochs == (Epochs{}) {
-		return cs.withEpochs(id, Epochs{1, 1}, 0)
+		return cs.withEpochs(id, Epochs{1, 1})
 	}
 	e := cs.raise()
-	return cs.withEpochs(id, Epochs{e, e}, 0)
+	return cs.withEpochs(id, Epochs{e, e})
 }
 
 // adoptable says whether the flows in force were made for the same VM.
@@ -284,6 +294,11 @@ func (cs *classes) adoptable(e *policy.Endpoint) bool {
 	return ok
 }
 
+// likelyIndexes is how many indexes of a class are tried to find the one that
+// its number is made of. Lower ones are taken first, so there is hardly ever
+// one beyond the first few.
+const likelyIndexes = 256
+
 // readopt is the class of an endpoint that had one before a restart: with its
 // epochs where the rules still say the same.
 func (cs *classes) readopt(e *policy.Endpoint, rules ruleBook) *class {
@@ -295,13 +310,14 @@ func (cs *classes) readopt(e *policy.Endpoint, rules ruleBook) *class {
 			epochs[d] = cs.raise()
 		}
 	}
-	// For choice the one that has the same number.
-	for k.index = 0; k.index < uint32(len(cs.adopted.classes)); k.index++ {
+	// For choice the one that had the same number, so that a restart changes
+	// nothing.
+	for k.index = range uint32(likelyIndexes) {
 		if uint32(hash64(k.String())) == number {
-			return cs.withEpochs(k.identity(), epochs, k.index)
+			return cs.at(k, epochs)
 		}
 	}
-	return cs.withEpochs(k.identity(), epochs, 0)
+	return cs.withEpochs(k.identity(), epochs)
 }
 
 // settle ends a step.

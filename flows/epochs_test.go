@@ -110,7 +110,25 @@ func (a *agent) step(m *policy.Model, host flows.Host) error {
 		}
 		a.promises, a.forget = newPromises(), false
 	}
+	if a.odds(3) {
+		if err := a.startedAnew(m, host); err != nil {
+			return err
+		}
+	}
 	return a.promises.check(l)
+}
+
+// startedAnew makes sure that another agent that finds the flows in force, and
+// everything else as it was, changes nothing.
+func (a *agent) startedAnew(m *policy.Model, host flows.Host) error {
+	other := newAgent(a.dice)
+	other.installed, other.first = a.installed, true
+	other.c.Adopt(a.installed)
+	d, _, _, err := other.compile(m, host)
+	if err == nil && !d.Empty() {
+		err = fmt.Errorf("a restart changes flows:\n%s", d)
+	}
+	return err
 }
 
 // compile is what turns the flows in force into those of a model.

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -132,10 +133,11 @@ var (
 	epochValue   = regexp.MustCompile(`(cookie=|ct_label=|set_field:|load:)[^, ]*`)
 )
 
-// epochless returns the installed flows without the epochs, which tell of the
-// past.
+// epochless returns the installed flows, sorted, without the epochs, which tell
+// of the past.
 func (h *host) epochless() string {
-	return inEpochTable.ReplaceAllStringFunc(h.flows(), func(l string) string { return epochValue.ReplaceAllString(l, "$1") })
+	text := inEpochTable.ReplaceAllStringFunc(h.flows(), func(l string) string { return epochValue.ReplaceAllString(l, "$1") })
+	return strings.Join(slices.Sorted(slices.Values(lines(text))), "\n")
 }
 
 // same compares two lists of flows.

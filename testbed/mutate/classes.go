@@ -122,6 +122,14 @@ var inClasses = []mutation{
 	{"epochs: adopted though the rules differ", classes,
 		`was.prints[d] != print {`,
 		`false && was.prints[d] != print {`, ""},
+	{"epochs: a restart makes one class of two", classes,
+		`			return cs.at(k, epochs)
+`,
+		`			return cs.withEpochs(k.identity(), epochs)
+`, ""},
+	{"epochs: a number that a class does not have", classes,
+		`if c.key == k && c.epochs == epochs {`,
+		`if c.key == k {`, ""},
 	{"epochs: adopted for good", classes,
 		`	cs.adopted = installed{}
 `,
