@@ -165,14 +165,21 @@ func (a *agent) apply(delta flows.Delta, m *policy.Model, host flows.Host) (*loa
 	delta.ApplyTo(a.installed)
 	l := &loaded{model: m}
 	l.classes, l.mark = a.c.State()
-	want, err := a.c.Reference(flows.Input{Model: m, Infra: host.Infra, Userspace: host.Userspace, Classes: l.classes, Mark: l.mark})
+	return l, asCompiled(a.c, m, host, a.installed)
+}
+
+// asCompiled says whether flows that came about step by step are those that
+// Compile makes of the whole.
+func asCompiled(c *flows.Compiler, m *policy.Model, host flows.Host, installed *flows.Set) error {
+	classes, mark := c.State()
+	want, err := c.Reference(flows.Input{Model: m, Infra: host.Infra, Userspace: host.Userspace, Classes: classes, Mark: mark})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if wrong := flows.Diff(want, a.installed); !wrong.Empty() {
-		return nil, fmt.Errorf("the flows become others:\n%s", wrong)
+	if wrong := flows.Diff(want, installed); !wrong.Empty() {
+		return fmt.Errorf("step by step the flows become others:\n%s", wrong)
 	}
-	return l, nil
+	return nil
 }
 
 func (a *agent) follow(t *testing.T, m *policy.Model, host flows.Host) *loaded {

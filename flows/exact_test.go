@@ -181,7 +181,8 @@ func renew(l, before *loaded, start uint32) error {
 
 // follow takes a compiler from one model to the next.
 func follow(c *flows.Compiler, was *policy.Model, l *loaded, installed *flows.Set) error {
-	delta, ok, err := c.Update(changeOf(was, l.model), flows.Host{Infra: hostInfra, Userspace: l.w.userspace})
+	host := flows.Host{Infra: hostInfra, Userspace: l.w.userspace}
+	delta, ok, err := c.Update(changeOf(was, l.model), host)
 	if err == nil && !ok {
 		var all *flows.Set
 		if all, err = c.Flows(); err == nil && len(was.Endpoints) == 0 {
@@ -204,12 +205,8 @@ func follow(c *flows.Compiler, was *policy.Model, l *loaded, installed *flows.Se
 	}
 	delta.ApplyTo(installed)
 	l.classes, l.mark = c.State()
-	want, err := c.Reference(l.input())
-	if err != nil {
-		return err
-	}
-	if wrong := flows.Diff(want, installed); !wrong.Empty() {
-		return fmt.Errorf("step by step the flows become others (%v):\n%s", ok, wrong)
+	if err := asCompiled(c, l.model, host, installed); err != nil {
+		return fmt.Errorf("by itself %v: %w", ok, err)
 	}
 	return nil
 }

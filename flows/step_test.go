@@ -130,13 +130,8 @@ func TestStep(t *testing.T) {
 					t.Errorf("%s: %d changes, want 1 to %d:\n%s", what, d.Len(), most, d)
 				}
 				d.ApplyTo(installed)
-				classes, mark := c.State()
-				want, err := flows.Compile(flows.Input{Model: next, Infra: crowdHost.Infra, Userspace: true, Classes: classes, Mark: mark})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if d := flows.Diff(want, installed); !d.Empty() {
-					t.Fatalf("%s: not what was desired:\n%s", what, d)
+				if err := asCompiled(c, next, crowdHost, installed); err != nil {
+					t.Fatalf("%s: %v", what, err)
 				}
 				m = next
 			}
@@ -203,13 +198,8 @@ func TestStepCrowded(t *testing.T) {
 			d = flows.Diff(all, installed)
 		}
 		d.ApplyTo(installed)
-		classes, mark := c.State()
-		want, err := flows.Compile(flows.Input{Model: next, Infra: crowdHost.Infra, Userspace: true, Classes: classes, Mark: mark})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d := flows.Diff(want, installed); !d.Empty() {
-			t.Fatalf("%d rules (alone: %v): not what was desired:\n%s", n, alone, d)
+		if err := asCompiled(c, next, crowdHost, installed); err != nil {
+			t.Fatalf("%d rules (alone: %v): %v", n, alone, err)
 		}
 		if before := len(m.Groups[0].Rules); alone != (max(n, before) <= 2048) {
 			t.Errorf("%d rules after %d: alone %v", n, before, alone)
