@@ -59,14 +59,9 @@ type Files struct {
 
 // Store keeps the accepted versions of files across restarts.
 type Store interface {
-	// Files returns the copies that were kept, and Versions what they were
-	// decoded to, instead, if that was kept: each of them once.
+	// Files returns the copies that were kept, once.
 	Files() []policy.File
-	Versions() []*policy.Version
 	Save(changed []policy.File, removed []string) error
-	// SaveParsed keeps what is decoded, at the end. It does nothing if that is
-	// not what was saved.
-	SaveParsed([]*policy.Version) error
 }
 
 // Config is what a Controller works with. All but Store, Daemon,
@@ -196,13 +191,12 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.retry = time.NewTimer(time.Hour)
 	c.retry.Stop()
 	if c.cfg.Store != nil {
-		c.restore(c.cfg.Store.Files(), c.cfg.Store.Versions())
+		c.restore(c.cfg.Store.Files())
 		var saving sync.WaitGroup
 		saving.Go(c.keepSaving)
 		defer func() {
 			close(c.saves)
 			saving.Wait()
-			c.saveParsed()
 		}()
 	}
 	defer func() {

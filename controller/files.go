@@ -79,18 +79,11 @@ func (c *Controller) vanished(first []policy.VersionChange) (gone []policy.Versi
 }
 
 // restore takes over what was accepted before a restart.
-func (c *Controller) restore(files []policy.File, versions []*policy.Version) {
+func (c *Controller) restore(files []policy.File) {
 	for _, f := range files {
 		c.stored = append(c.stored, f.Name)
 	}
-	for _, v := range versions {
-		c.stored = append(c.stored, v.Name)
-	}
-	if len(versions) > 0 {
-		c.ledger.RestoreVersions(versions)
-	} else {
-		c.ledger.Restore(files)
-	}
+	c.ledger.Restore(files)
 	if c.cfg.MaxRevoke > 0 && len(c.stored) > 0 {
 		// What comes is held against what was in force.
 		c.guarded = true
@@ -122,26 +115,14 @@ func (c *Controller) keepSaving() {
 		var changed []policy.File
 		var removed []string
 		for _, v := range changes {
-			switch {
-			case v.After == nil:
+			if v.After == nil {
 				removed = append(removed, v.Name)
-			case !v.Restored: // that came from the store
+			} else {
 				changed = append(changed, policy.File{Name: v.Name, Data: v.Data})
 			}
 		}
 		if err := c.cfg.Store.Save(changed, removed); err != nil {
 			c.log.Error("save accepted files", zap.Error(err))
 		}
-	}
-}
-
-// saveParsed keeps what is in force in parsed form, for the next start. What is
-// held is not in the store, and is judged again.
-func (c *Controller) saveParsed() {
-	if c.files == nil || len(c.unsaved) > 0 {
-		return
-	}
-	if err := c.cfg.Store.SaveParsed(c.ledger.Versions()); err != nil {
-		c.log.Warn("save accepted files in parsed form", zap.Error(err))
 	}
 }

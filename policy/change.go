@@ -14,9 +14,6 @@ type VersionChange struct {
 	Name          string
 	Before, After *Version // nil: none
 	Data          []byte   // the content of After
-	// Restored says that After was given to RestoreVersions, where its content
-	// is not known: there is no Data.
-	Restored bool
 }
 
 // Change is what became of one thing.
@@ -62,7 +59,7 @@ func Merge(a, b []VersionChange) []VersionChange {
 		case len(a) == 0 || b[0].Name < a[0].Name:
 			merged, b = append(merged, b[0]), b[1:]
 		default:
-			c := VersionChange{Name: a[0].Name, Before: a[0].Before, After: b[0].After, Data: b[0].Data, Restored: b[0].Restored}
+			c := VersionChange{Name: a[0].Name, Before: a[0].Before, After: b[0].After, Data: b[0].Data}
 			if !sameVersion(c.Before, c.After) {
 				merged = append(merged, c)
 			}

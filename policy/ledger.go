@@ -15,7 +15,7 @@ type Ledger struct {
 	odd     map[string]*filing  // all others
 	uses    uses                // of the versions in play: newest and in force
 	names   names
-	stored  map[string]restored // not looked at yet
+	stored  map[string][]byte   // restored copies that were not looked at yet
 	started bool                // Update has been called
 	told    bool                // what was restored is known to the caller
 	again   map[string]bool     // files to judge again in the next Update
@@ -39,28 +39,13 @@ type LedgerChange struct {
 	Status []FileStatus
 }
 
-// restored is a version of an earlier run: decoded or not.
-type restored struct {
-	version *Version
-	data    []byte
-}
-
 // Restore gives the accepted copies of an earlier run: they are in force before
 // the first Update. It must be called before that, if at all. A copy is decoded
 // when it is needed; one that does not decode any more is left out.
 func (l *Ledger) Restore(files []File) {
-	l.stored = make(map[string]restored, len(files))
+	l.stored = make(map[string][]byte, len(files))
 	for _, f := range files {
-		l.stored[f.Name] = restored{data: f.Data}
-	}
-}
-
-// RestoreVersions is Restore for those who have kept what was decoded. The
-// versions belong to the ledger then.
-func (l *Ledger) RestoreVersions(versions []*Version) {
-	l.stored = make(map[string]restored, len(versions))
-	for _, v := range versions {
-		l.stored[v.Name] = restored{version: v}
+		l.stored[f.Name] = f.Data
 	}
 }
 
@@ -75,13 +60,9 @@ func (l *Ledger) Restored() []VersionChange {
 	l.make()
 	var jobs []job
 	changes := make([]VersionChange, 0, len(l.stored))
-	for name, s := range l.stored {
-		if s.version != nil {
-			changes = append(changes, VersionChange{Name: name, After: s.version, Restored: true})
-		} else {
-			f := File{Name: name, Data: s.data}
-			jobs = append(jobs, job{f: f, r: readingOf(f)})
-		}
+	for name, data := range l.stored {
+		f := File{Name: name, Data: data}
+		jobs = append(jobs, job{f: f, r: readingOf(f)})
 	}
 	l.names.decode(jobs)
 	for i := range jobs {

@@ -25,7 +25,7 @@ func (a added) up(t interface{ Fatalf(string, ...any) }, changes []VersionChange
 			delete(a, c.Name)
 			continue
 		}
-		if c.Restored && c.Data != nil || !c.Restored && sha256.Sum256(c.Data) != c.After.Sum {
+		if sha256.Sum256(c.Data) != c.After.Sum {
 			t.Fatalf("%s: the data is not that of the version", c.Name)
 		}
 		a[c.Name] = c.After
@@ -62,32 +62,19 @@ func TestLedgerIsAccept(t *testing.T) {
 		sum := make(added)
 		draw := func(label string) string { return texts[rapid.IntRange(0, len(texts)-1).Draw(t, label)] }
 		var stored []File
-		var versions []*Version
 		for _, n := range names {
 			if rapid.Bool().Draw(t, "stored "+n) {
 				f := read(n, draw("copy of "+n))
 				f.Unreadable = ""
 				stored = append(stored, f)
 				if o, errs := Decode(f); len(errs) == 0 {
-					v := Version{Name: n, Sum: sha256.Sum256(f.Data), Objects: o}
-					inForce, versions = append(inForce, v), append(versions, &v)
+					inForce = append(inForce, Version{Name: n, Sum: sha256.Sum256(f.Data), Objects: o})
 				}
 			}
 		}
-		decoded := rapid.Bool().Draw(t, "decoded")
-		if decoded {
-			versions, _ = parsed(t, versions)
-			l.RestoreVersions(versions)
-		} else {
-			l.Restore(stored)
-		}
+		l.Restore(stored)
 		if rapid.Bool().Draw(t, "ask") {
 			restored := l.Restored()
-			for _, c := range restored {
-				if c.Restored != decoded {
-					t.Fatalf("%s: restored %v, decoded %v", c.Name, c.Restored, decoded)
-				}
-			}
 			sum.up(t, restored)
 			if got := sum.versions(); !reflect.DeepEqual(got, inForce) {
 				t.Fatalf("restored %v, want %v", got, inForce)
@@ -197,31 +184,6 @@ func TestLedgerDecodesOnce(t *testing.T) {
 	same := []FileChange{{File: asFile("a", "x")}}
 	if allocs := testing.AllocsPerRun(10, func() { c = l.Update(same) }); len(c.Versions)+len(c.Status) > 0 || allocs > 4 {
 		t.Errorf("got %+v with %v allocations", c, allocs)
-	}
-}
-
-// TestLedgerTakesVersions: what was restored decoded is not decoded again, but
-// where the bytes are others.
-func TestLedgerTakesVersions(t *testing.T) {
-	version := func(name, text, object string) *Version {
-		o, _ := Decode(asFile(name, object)) // others than those of the bytes
-		return &Version{Name: name, Sum: sha256.Sum256(asFile(name, text).Data), Objects: o}
-	}
-	for _, ask := range []bool{false, true} {
-		same, other, broken, gone := version("a", "x", "marked"), version("b", "y", "y2"), version("c", "z", "z2"), version("d", "w", "w2")
-		var l Ledger
-		l.RestoreVersions([]*Version{same, other, broken, gone})
-		sum := make(added)
-		if ask {
-			sum.up(t, l.Restored())
-		}
-		sum.up(t, l.Update([]FileChange{{File: asFile("a", "x")}, {File: asFile("b", "new")}, {File: asFile("c", "!")}}).Versions)
-		if len(sum) != 3 || sum["a"] != same || sum["b"].Objects.Groups[0].Key.Name != "new" || sum["c"] != broken {
-			t.Errorf("in force: %v", sum.versions())
-		}
-		if l.plain["a"] != same || l.odd["c"].inForce != broken {
-			t.Error("the ledger has others")
-		}
 	}
 }
 

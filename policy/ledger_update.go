@@ -33,11 +33,8 @@ func (u *updating) read(changes []FileChange) {
 		}
 		f := &filing{reading: r, inForce: old.inForce, status: old.status}
 		u.put(r.name, f)
-		if stored, ok := l.stored[r.name]; ok && stored.version != nil {
-			f.inForce = stored.version
-			l.uses.add(f.inForce)
-		} else if ok {
-			stored := File{Name: r.name, Data: stored.data}
+		if data, ok := l.stored[r.name]; ok {
+			stored := File{Name: r.name, Data: data}
 			sr := readingOf(stored)
 			if !r.unknown && sr.sum == r.sum {
 				jobs = append(jobs, job{f: c.File, r: r, newest: f, stored: f})
@@ -204,8 +201,7 @@ func (u *updating) settle(f filing) {
 		case f.inForce == f.newest:
 			c.Data = f.data
 		default: // what was restored stays, and the caller does not know it
-			s := u.l.stored[f.name]
-			c.Data, c.Restored = s.data, s.version != nil
+			c.Data = u.l.stored[f.name]
 		}
 		u.out.Versions = append(u.out.Versions, c)
 	}

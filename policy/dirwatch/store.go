@@ -19,7 +19,10 @@ import (
 // The names of files in a state directory.
 const (
 	acceptedSuffix = ".accepted" // after the name of the policy file
-	tempPrefix     = ".new-"
+	tempPrefix     = ".new-" // of a write that was interrupted, if it is found at the start
+	// formerParsed is what earlier releases kept beside the copies. It is
+	// removed, because a release that still reads it must not find an old one.
+	formerParsed = "parsed"
 )
 
 // fewFiles are brought to disk one by one; for more, the whole filesystem is,
@@ -34,23 +37,10 @@ type Store struct {
 	sums     map[string]sum // by name of the policy file
 	files    []policy.File  // until somebody takes them
 	unsynced bool           // the directory could not be brought to disk
-
-	parsed   parsedState
-	versions []*policy.Version // instead of files, until somebody takes them
 }
 
-// parsedState is what is known of the file in parsed form.
-type parsedState uint8
-
-const (
-	absent   parsedState = iota // there is none
-	doubtful                    // it is of another build, broken, or may be gone
-	trusted                     // it has the versions of the copies
-)
-
 // OpenStore opens the state directory, which is made if it is missing, and
-// reads what it holds: the parsed form if it is there and can be trusted, else
-// the copies.
+// reads the copies that it holds.
 func OpenStore(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open state directory: %w", err)
@@ -67,21 +57,13 @@ func OpenStore(dir string) (*Store, error) {
 	var names []string
 	s := &Store{dir: dir}
 	for _, e := range list {
-		if e.Name() == parsedName && e.Type().IsRegular() {
-			s.parsed = doubtful
-			continue
-		}
-		if strings.HasPrefix(e.Name(), tempPrefix) {
-			_ = os.Remove(filepath.Join(dir, e.Name())) // of a write that was interrupted
+		if strings.HasPrefix(e.Name(), tempPrefix) || e.Name() == formerParsed {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
 			continue
 		}
 		if name, ok := strings.CutSuffix(e.Name(), acceptedSuffix); ok && e.Type().IsRegular() && IsManifest(name) {
 			names = append(names, name)
 		}
-	}
-	if s.parsed == doubtful && s.readParsed(names) {
-		s.parsed = trusted
-		return s, nil
 	}
 	jobs := make([]job, len(names))
 	for i, name := range names {
@@ -134,10 +116,6 @@ func (s *Store) Save(changed []policy.File, removed []string) error {
 		return errors.Join(errs...)
 	}
 	defer d.Close()
-	if err := s.dropParsed(); err != nil { // nothing may change while it is there
-		failed("remove parsed versions", err)
-		return errors.Join(errs...)
-	}
 
 	temp := func(i int) string { return filepath.Join(s.dir, tempPrefix+strconv.Itoa(i)) }
 	each := len(todo) <= fewFiles
