@@ -3,6 +3,9 @@ package ovssg_test
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"os"
 	"os/exec"
@@ -17,25 +20,25 @@ const module = "github.com/ovs-sg/ovs-sg"
 // arrows are all the packages, each with those of ours that it may import
 // outside its tests, which may import what they like.
 var arrows = map[string][]string{
-	"":                {},
-	"cmd/ovs-sg":      {"controller", "flows", "flows/openflow", "ovsdb", "ovsdb/unixctl", "policy", "policy/dirwatch"},
-	"controller":      {"flows", "ovsdb", "policy"},
-	"flows":           {"policy"},
-	"flows/openflow":  {"flows", "policy"},
-	"ovsdb":           {},
-	"ovsdb/unixctl":   {"ovsdb"},
-	"policy":          {},
-	"policy/dirwatch": {"policy"},
-	"testbed":         {"ovsdb/unixctl"},
-	"testbed/bench":   {"flows", "flows/openflow", "policy", "testbed"},
-	"testbed/demo":    {"flows", "policy", "testbed"},
-	"testbed/mutate":  {},
+	"":                 {},
+	"cmd/ovs-sg":       {"controller", "flows", "flows/openflow", "ovsdb", "ovsdb/unixctl", "policy", "policy/dirsource"},
+	"controller":       {"flows", "ovsdb", "policy"},
+	"flows":            {"policy"},
+	"flows/openflow":   {"flows", "policy"},
+	"ovsdb":            {},
+	"ovsdb/unixctl":    {"ovsdb"},
+	"policy":           {},
+	"policy/dirsource": {"policy"},
+	"testbed":          {"ovsdb/unixctl"},
+	"testbed/bench":    {"flows", "flows/openflow", "policy", "testbed"},
+	"testbed/demo":     {"flows", "policy", "testbed"},
+	"testbed/mutate":   {},
 }
 
 // owners are libraries that one package keeps to itself, its tests included.
 var owners = map[string]string{
 	"github.com/contiv/libOpenflow":          "flows/openflow",
-	"github.com/fsnotify/fsnotify":           "policy/dirwatch",
+	"github.com/fsnotify/fsnotify":           "policy/dirsource",
 	"github.com/ovn-kubernetes/libovsdb":     "ovsdb",
 	"github.com/digitalocean/go-openvswitch": "testbed",
 	"github.com/prometheus/client_golang":    "controller cmd/ovs-sg",
@@ -44,9 +47,10 @@ var owners = map[string]string{
 }
 
 // pure packages go from values to values: no file, no socket, no clock, no log.
+// Of package time they use the types that they pass on.
 var (
 	pure   = []string{"policy", "flows"}
-	impure = []string{"os", "os/exec", "os/signal", "io/fs", "io/ioutil", "net", "net/http", "syscall", "time", "math/rand", "math/rand/v2",
+	impure = []string{"os", "os/exec", "os/signal", "io/fs", "io/ioutil", "net", "net/http", "syscall", "math/rand", "math/rand/v2",
 		"crypto/rand", "log", "log/slog", "path/filepath", "go.uber.org/zap"}
 )
 
@@ -125,6 +129,11 @@ func TestPure(t *testing.T) {
 				t.Errorf("%s imports %s", name, i)
 			}
 		}
+		for _, use := range timeUses(t, name, all[name].GoFiles) {
+			if use != "Time" && use != "Duration" {
+				t.Errorf("%s uses time.%s", name, use)
+			}
+		}
 		// Nor by a detour: of what is not Go's own, YAML only.
 		for _, i := range all[name].Deps {
 			first, _, _ := strings.Cut(i, "/")
@@ -133,6 +142,25 @@ func TestPure(t *testing.T) {
 			}
 		}
 	}
+}
+
+// timeUses are the names of package time that the files of a package use.
+func timeUses(t *testing.T, dir string, files []string) (uses []string) {
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), path.Join(dir, name), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok {
+				if x, ok := s.X.(*ast.Ident); ok && x.Name == "time" {
+					uses = append(uses, s.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+	return uses
 }
 
 func TestPackageComments(t *testing.T) {

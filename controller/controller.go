@@ -98,7 +98,7 @@ type Controller struct {
 	requests  chan request
 	releases  chan chan error
 	read      chan reading
-	saves     chan []policy.VersionChange
+	saves     chan []policy.RevisionChange
 	statuses  chan ask
 	enforcing chan struct{} // closed when the first policy is in force
 
@@ -108,12 +108,12 @@ type Controller struct {
 	lastStatus atomic.Pointer[Status]
 
 	// What follows belongs to the goroutine of Run.
-	files    *Files                 // without the changes
-	ledger   policy.Ledger          // not to be used while reading
-	reading  bool                   // the first files are being read
-	stored   []string               // names of what was in the store
-	accepted []policy.VersionChange // not yet in book
-	unsaved  []policy.VersionChange // not yet in the store
+	files    *Files                  // without the changes
+	ledger   policy.Ledger           // not to be used while reading
+	reading  bool                    // the first files are being read
+	stored   []string                // names of what was in the store
+	accepted []policy.RevisionChange // not yet in book
+	unsaved  []policy.RevisionChange // not yet in the store
 	book     *policy.Book
 	guarded  bool // what book has is to be guarded against mass revocation
 	released bool // what is accepted was confirmed
@@ -169,7 +169,7 @@ func New(cfg Config) *Controller {
 		requests:  make(chan request),
 		releases:  make(chan chan error),
 		read:      make(chan reading, 1),
-		saves:     make(chan []policy.VersionChange, 1),
+		saves:     make(chan []policy.RevisionChange, 1),
 		statuses:  make(chan ask),
 		enforcing: make(chan struct{}),
 		book:      policy.NewBook(cfg.Policy),

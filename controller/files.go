@@ -64,14 +64,14 @@ func (c *Controller) filed(r reading) {
 
 // vanished are the files in the store of which nothing is in force after the
 // first look at the directory.
-func (c *Controller) vanished(first []policy.VersionChange) (gone []policy.VersionChange) {
+func (c *Controller) vanished(first []policy.RevisionChange) (gone []policy.RevisionChange) {
 	there := map[string]bool{}
 	for _, v := range first {
 		there[v.Name] = true
 	}
 	for _, name := range c.stored {
 		if !there[name] && !c.ledger.InForce(name) {
-			gone = append(gone, policy.VersionChange{Name: name, Before: &policy.Version{Name: name}})
+			gone = append(gone, policy.RevisionChange{Name: name, Before: &policy.Revision{Name: name}})
 		}
 	}
 	c.stored = nil

@@ -8,7 +8,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
-	"github.com/ovs-sg/ovs-sg/policy/dirwatch"
+	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 )
 
 // BenchmarkRestart is a start with 100,000 files that have not changed, from
@@ -28,7 +28,7 @@ func BenchmarkRestart(b *testing.B) {
 			Prepare:   func(context.Context) error { return nil }, Dial: sw.dial,
 		}
 		began, before := time.Now(), used(b)
-		store, err := dirwatch.OpenStore(dir)
+		store, err := dirsource.OpenStore(dir)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/ovs-sg/ovs-sg/policy"
-	"github.com/ovs-sg/ovs-sg/policy/dirwatch"
+	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 )
 
 // memoryStore is a Store in memory.
@@ -108,7 +108,7 @@ func TestChangedWhileDown(t *testing.T) {
 func TestRestartWithAStore(t *testing.T) {
 	dir := t.TempDir()
 	r := newRigWith(t, newFakeSwitch(), func(c *Config) {
-		store, err := dirwatch.OpenStore(dir)
+		store, err := dirsource.OpenStore(dir)
 		if err != nil {
 			t.Fatal(err)
 		}

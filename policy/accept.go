@@ -5,48 +5,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"slices"
-	"strconv"
 )
-
-// Version is an accepted version of a file and what it defines.
-type Version struct {
-	Name    string            // of the file
-	Sum     [sha256.Size]byte // of its content
-	Objects Objects
-}
-
-// FileState says what became of the newest version of a file.
-type FileState uint8
-
-// The states of a file.
-const (
-	// Accepted: the newest version is in force.
-	Accepted FileState = iota
-	// Kept: the newest version is refused, an older one is in force.
-	Kept
-	// Rejected: the newest version is refused and nothing is in force.
-	Rejected
-)
-
-// String returns the word for s.
-func (s FileState) String() string {
-	switch s {
-	case Accepted:
-		return "accepted"
-	case Kept:
-		return "kept"
-	case Rejected:
-		return "rejected"
-	}
-	return "FileState(" + strconv.Itoa(int(s)) + ")"
-}
-
-// FileStatus is what became of a file, and why.
-type FileStatus struct {
-	Name   string
-	State  FileState
-	Errors []Problem // sorted; empty if and only if accepted
-}
 
 // Accept decides which version of each file is in force, given the versions
 // that were in force before and the files that are there now. Both results are
@@ -61,18 +20,18 @@ type FileStatus struct {
 //
 // A version whose bytes are already in force is not decoded again. The result
 // never defines an object twice. A Ledger gives the same, change by change.
-func Accept(previous []Version, files []File) ([]Version, []FileStatus) {
+func Accept(previous []Revision, files []File) ([]Revision, []UnitStatus) {
 	files = slices.Clone(files)
 	slices.SortStableFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	files = slices.CompactFunc(files, func(a, b File) bool { return a.Name == b.Name })
-	before := make(map[string]*Version, len(previous))
+	before := make(map[string]*Revision, len(previous))
 	for i := range previous {
 		before[previous[i].Name] = &previous[i]
 	}
 	a := make(acceptance, len(files))
 	for i, f := range files {
 		r := readingOf(f)
-		a[i] = newContender(r, before[f.Name], func() (*Version, []Problem) { return r.decode(f) })
+		a[i] = newContender(r, before[f.Name], func() (*Revision, []Problem) { return r.decode(f) })
 	}
 	a.settle()
 	a.restore()
@@ -97,25 +56,25 @@ func readingOf(f File) reading {
 }
 
 // decode makes a version of the content of f.
-func (r reading) decode(f File) (*Version, []Problem) {
+func (r reading) decode(f File) (*Revision, []Problem) {
 	o, errs := Decode(f)
 	if len(errs) > 0 {
 		return nil, errs
 	}
-	return &Version{Name: r.name, Sum: r.sum, Objects: o}, nil
+	return &Revision{Name: r.name, Sum: r.sum, Objects: o}, nil
 }
 
 // contender is a file and the two versions that may be in force.
 type contender struct {
 	name     string
-	newest   *Version // nil if it cannot be decoded
-	previous *Version // nil if there is none
+	newest   *Revision // nil if it cannot be decoded
+	previous *Revision // nil if there is none
 	useNew   bool
 	has      map[defined]bool // previous defines it
 	errors   []Problem        // other than conflicts
 }
 
-func newContender(r reading, previous *Version, decode func() (*Version, []Problem)) *contender {
+func newContender(r reading, previous *Revision, decode func() (*Revision, []Problem)) *contender {
 	c := &contender{name: r.name, previous: previous}
 	if previous != nil {
 		c.has = make(map[defined]bool)
@@ -147,7 +106,7 @@ func newContender(r reading, previous *Version, decode func() (*Version, []Probl
 }
 
 // chosen returns the version in force, or nil.
-func (c *contender) chosen() *Version {
+func (c *contender) chosen() *Revision {
 	if c.useNew {
 		return c.newest
 	}
@@ -265,8 +224,8 @@ func (a acceptance) conflicts(c *contender) []Problem {
 }
 
 // status says what became of c.
-func (a acceptance) status(c *contender) FileStatus {
-	s := FileStatus{Name: c.name, Errors: sortProblems(append(a.conflicts(c), c.errors...))}
+func (a acceptance) status(c *contender) UnitStatus {
+	s := UnitStatus{Name: c.name, Errors: sortProblems(append(a.conflicts(c), c.errors...))}
 	switch {
 	case c.chosen() == nil:
 		s.State = Rejected
@@ -276,9 +235,9 @@ func (a acceptance) status(c *contender) FileStatus {
 	return s
 }
 
-func (a acceptance) result() ([]Version, []FileStatus) {
-	var versions []Version
-	status := make([]FileStatus, 0, len(a))
+func (a acceptance) result() ([]Revision, []UnitStatus) {
+	var versions []Revision
+	status := make([]UnitStatus, 0, len(a))
 	for _, c := range a {
 		if v := c.chosen(); v != nil {
 			versions = append(versions, *v)

@@ -12,14 +12,14 @@ import (
 
 // directory runs Accept through states of a directory. A file's text is a list
 // of group names, "!" for a file that does not decode, "?" for unreadable.
-type directory struct{ inForce []Version }
+type directory struct{ inForce []Revision }
 
 func (d *directory) step(files map[string]string) []string {
 	var fs []File
 	for name, text := range files {
 		fs = append(fs, asFile(name, text))
 	}
-	var status []FileStatus
+	var status []UnitStatus
 	d.inForce, status = Accept(d.inForce, fs)
 	var out []string
 	for _, s := range status {
@@ -117,7 +117,7 @@ func TestAcceptProperties(t *testing.T) {
 	names := []string{"a", "b", "c", "d"}
 	texts := []string{"", "!", "?", "x", "y", "z", "x y", "y z", "z x", "x w", "w"}
 	rapid.Check(t, func(t *rapid.T) {
-		var inForce []Version
+		var inForce []Revision
 		for range rapid.IntRange(1, 4).Draw(t, "states") {
 			var files []File
 			for _, n := range names {
@@ -146,8 +146,8 @@ func TestAcceptProperties(t *testing.T) {
 					t.Fatalf("state without reason: %+v", s)
 				}
 				f := files[i]
-				had := slices.IndexFunc(inForce, func(v Version) bool { return v.Name == f.Name })
-				has := slices.IndexFunc(next, func(v Version) bool { return v.Name == f.Name })
+				had := slices.IndexFunc(inForce, func(v Revision) bool { return v.Name == f.Name })
+				has := slices.IndexFunc(next, func(v Revision) bool { return v.Name == f.Name })
 				if had >= 0 && has < 0 {
 					t.Fatalf("%s lost what was in force", f.Name)
 				}

@@ -182,7 +182,7 @@ func BenchmarkBookUpdate(b *testing.B) {
 				f := vmFile(which.vm, 1)
 				f.Data = append(f.Data, "      - name: g150\n"...)
 				there := l.Update([]FileChange{{File: f}}).Versions
-				turn := [][]VersionChange{there, Invert(there)}
+				turn := [][]RevisionChange{there, Invert(there)}
 				i := 0
 				b.ReportAllocs()
 				for b.Loop() {

@@ -43,7 +43,7 @@ func (b *Book) Problems() []Problem { return append(b.x.problems(), b.local.Prob
 // Update takes other versions of files into account, and the VM ports as they
 // are now, and returns what differs in the model. A version that goes must be
 // one that came, and no object may come twice: a Ledger sees to that.
-func (b *Book) Update(versions []VersionChange, vifs []VIF) ModelChange {
+func (b *Book) Update(versions []RevisionChange, vifs []VIF) ModelChange {
 	u := &bookUpdate{b: b, x: b.x, members: make(map[claim]*Member)}
 	u.apply(versions)
 	var change ModelChange

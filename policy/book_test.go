@@ -12,13 +12,13 @@ import (
 // history draws files that change, none defining what another does, and ports.
 type history struct {
 	world
-	files map[string]*Version
+	files map[string]*Revision
 	vifs  []VIF
 	count byte
 }
 
 // step changes some files or the ports or both, at times one object only.
-func (h *history) step() []VersionChange {
+func (h *history) step() []RevisionChange {
 	single := len(h.files) > 0 && !h.odds("several", 3)
 	if !single && h.odds("ports", 2) {
 		h.vifs = h.world.vifs()
@@ -90,13 +90,13 @@ func (h *history) step() []VersionChange {
 	for _, vm := range drawn.VirtualMachines {
 		add(kindVM, vm.Key, func(o *Objects, pos Position) { vm.Pos = pos; o.VirtualMachines = append(o.VirtualMachines, vm) })
 	}
-	var changes []VersionChange
+	var changes []RevisionChange
 	for _, name := range []string{"f", "g", "h"} {
 		if !changed[name] {
 			continue
 		}
 		h.count++
-		c := VersionChange{Name: name, Before: h.files[name], After: &Version{Name: name, Sum: [32]byte{h.count}, Objects: next[name]}}
+		c := RevisionChange{Name: name, Before: h.files[name], After: &Revision{Name: name, Sum: [32]byte{h.count}, Objects: next[name]}}
 		if c.Before != nil && h.odds("gone", 6) {
 			c.After = nil
 		}
@@ -129,10 +129,10 @@ func (h *history) reference(t *rapid.T, opts Options) (*Model, []Problem) {
 // says what has changed, and can go back.
 func TestBookIsResolve(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h := &history{world: world{t}, files: make(map[string]*Version)}
+		h := &history{world: world{t}, files: make(map[string]*Revision)}
 		opts := Options{DefaultContent: DefaultContent(h.pick("content", 4))}
 		b, lazy := NewBook(opts), NewBook(opts) // lazy gets several steps at once
-		var merged []VersionChange
+		var merged []RevisionChange
 		before := b.Model()
 		for step := range 8 {
 			was := h.vifs
@@ -178,10 +178,10 @@ func TestBookIsResolve(t *testing.T) {
 		if got := lazy.Model(); !reflect.DeepEqual(got, before) || !slices.Equal(lazy.Problems(), b.Problems()) {
 			t.Fatalf("by merged changes: %+v, want %+v", got, before)
 		}
-		var all []VersionChange
+		var all []RevisionChange
 		for _, name := range []string{"f", "g", "h"} {
 			if v := h.files[name]; v != nil {
-				all = append(all, VersionChange{Name: name, Before: v})
+				all = append(all, RevisionChange{Name: name, Before: v})
 			}
 		}
 		b.Update(all, nil)
@@ -192,11 +192,11 @@ func TestBookIsResolve(t *testing.T) {
 }
 
 // copies returns the changes with other versions of the same content in Before.
-func copies(changes []VersionChange) []VersionChange {
+func copies(changes []RevisionChange) []RevisionChange {
 	changes = slices.Clone(changes)
 	for i := range changes {
 		if v := changes[i].Before; v != nil {
-			changes[i].Before = &Version{Name: v.Name, Sum: v.Sum, Objects: Objects{
+			changes[i].Before = &Revision{Name: v.Name, Sum: v.Sum, Objects: Objects{
 				Groups: slices.Clone(v.Objects.Groups), Subnets: slices.Clone(v.Objects.Subnets),
 				VirtualMachines: slices.Clone(v.Objects.VirtualMachines),
 			}}

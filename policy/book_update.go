@@ -19,7 +19,7 @@ type bookUpdate struct {
 // apply brings the catalog up to date. What is in the way of something that comes
 // has gone before it: VMs go, subnets and groups go and come, VMs come. All
 // that a member is made of is thus noted before the first part of it changes.
-func (u *bookUpdate) apply(versions []VersionChange) {
+func (u *bookUpdate) apply(versions []RevisionChange) {
 	for _, v := range versions {
 		if v.Before != nil {
 			for i := range v.Before.Objects.VirtualMachines {
@@ -45,9 +45,9 @@ func (u *bookUpdate) apply(versions []VersionChange) {
 }
 
 // exchanged returns the objects of one kind that go or come, by key.
-func exchanged[T any](versions []VersionChange, of func(*Objects) []T, key func(*T) Key) map[Key]Change[T] {
+func exchanged[T any](versions []RevisionChange, of func(*Objects) []T, key func(*T) Key) map[Key]Change[T] {
 	var all map[Key]Change[T]
-	put := func(v *Version, set func(*Change[T], *T)) {
+	put := func(v *Revision, set func(*Change[T], *T)) {
 		if v == nil {
 			return
 		}

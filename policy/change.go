@@ -9,11 +9,11 @@ type FileChange struct {
 	Gone bool
 }
 
-// VersionChange is a file of which another version is in force now.
-type VersionChange struct {
+// RevisionChange is a file of which another version is in force now.
+type RevisionChange struct {
 	Name          string
-	Before, After *Version // nil: none
-	Data          []byte   // the content of After
+	Before, After *Revision // nil: none
+	Data          []byte    // the content of After
 }
 
 // Change is what became of one thing.
@@ -34,24 +34,24 @@ func (c ModelChange) Empty() bool {
 
 // Invert returns the changes that lead back. Data is that of After, so that
 // there is none.
-func Invert(changes []VersionChange) []VersionChange {
-	inverse := make([]VersionChange, len(changes))
+func Invert(changes []RevisionChange) []RevisionChange {
+	inverse := make([]RevisionChange, len(changes))
 	for i, c := range changes {
-		inverse[i] = VersionChange{Name: c.Name, Before: c.After, After: c.Before}
+		inverse[i] = RevisionChange{Name: c.Name, Before: c.After, After: c.Before}
 	}
 	return inverse
 }
 
 // Merge returns the changes of a and then of b; both are sorted by name, and so
 // is the result. A file that ends as it began is not in it.
-func Merge(a, b []VersionChange) []VersionChange {
+func Merge(a, b []RevisionChange) []RevisionChange {
 	switch {
 	case len(a) == 0:
 		return slices.Clip(b)
 	case len(b) == 0:
 		return slices.Clip(a)
 	}
-	var merged []VersionChange
+	var merged []RevisionChange
 	for len(a) > 0 || len(b) > 0 {
 		switch {
 		case len(b) == 0 || len(a) > 0 && a[0].Name < b[0].Name:
@@ -59,7 +59,7 @@ func Merge(a, b []VersionChange) []VersionChange {
 		case len(a) == 0 || b[0].Name < a[0].Name:
 			merged, b = append(merged, b[0]), b[1:]
 		default:
-			c := VersionChange{Name: a[0].Name, Before: a[0].Before, After: b[0].After, Data: b[0].Data}
+			c := RevisionChange{Name: a[0].Name, Before: a[0].Before, After: b[0].After, Data: b[0].Data}
 			if !sameVersion(c.Before, c.After) {
 				merged = append(merged, c)
 			}
@@ -70,6 +70,6 @@ func Merge(a, b []VersionChange) []VersionChange {
 }
 
 // sameVersion says whether a and b are nothing, or the same bytes.
-func sameVersion(a, b *Version) bool {
+func sameVersion(a, b *Revision) bool {
 	return a == b || a != nil && b != nil && a.Sum == b.Sum
 }

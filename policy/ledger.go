@@ -11,32 +11,32 @@ import (
 // a conflict and may come in force later. The zero value is an empty ledger, for
 // use by one goroutine at a time.
 type Ledger struct {
-	plain   map[string]*Version // files whose newest version is in force, by name
-	odd     map[string]*filing  // all others
-	uses    uses                // of the versions in play: newest and in force
+	plain   map[string]*Revision // files whose newest version is in force, by name
+	odd     map[string]*filing   // all others
+	uses    uses                 // of the versions in play: newest and in force
 	names   names
-	stored  map[string][]byte   // restored copies that were not looked at yet
-	started bool                // Update has been called
-	told    bool                // what was restored is known to the caller
-	again   map[string]bool     // files to judge again in the next Update
+	stored  map[string][]byte // restored copies that were not looked at yet
+	started bool              // Update has been called
+	told    bool              // what was restored is known to the caller
+	again   map[string]bool   // files to judge again in the next Update
 }
 
 // filing is what is known of a file.
 type filing struct {
 	reading
-	newest  *Version  // nil if the content is unknown or does not decode
+	newest  *Revision // nil if the content is unknown or does not decode
 	errs    []Problem // of decoding
 	data    []byte    // of newest, unless it is in force
-	inForce *Version  // nil if none
-	status  FileStatus
+	inForce *Revision // nil if none
+	status  UnitStatus
 }
 
 // LedgerChange is what an Update changed, sorted by name.
 type LedgerChange struct {
-	Versions []VersionChange // files of which another version is in force now
+	Versions []RevisionChange // files of which another version is in force now
 	// Status is that of the files that are refused, or refused for other
 	// reasons than before, and of those that are not refused any more.
-	Status []FileStatus
+	Status []UnitStatus
 }
 
 // Restore gives the accepted copies of an earlier run: they are in force before
@@ -52,14 +52,14 @@ func (l *Ledger) Restore(files []File) {
 // Restored returns all that was restored, from nothing, sorted by name. Whoever
 // does not ask for it gets what stays of it from the first Update: the changes
 // that were returned always add up to what is in force.
-func (l *Ledger) Restored() []VersionChange {
+func (l *Ledger) Restored() []RevisionChange {
 	if l.started || l.told {
 		return nil
 	}
 	l.told = true
 	l.make()
 	var jobs []job
-	changes := make([]VersionChange, 0, len(l.stored))
+	changes := make([]RevisionChange, 0, len(l.stored))
 	for name, data := range l.stored {
 		f := File{Name: name, Data: data}
 		jobs = append(jobs, job{f: f, r: readingOf(f)})
@@ -67,11 +67,11 @@ func (l *Ledger) Restored() []VersionChange {
 	l.names.decode(jobs)
 	for i := range jobs {
 		if v := jobs[i].v; v != nil {
-			changes = append(changes, VersionChange{Name: v.Name, After: v, Data: jobs[i].f.Data})
+			changes = append(changes, RevisionChange{Name: v.Name, After: v, Data: jobs[i].f.Data})
 		}
 	}
 	l.stored = nil
-	slices.SortFunc(changes, func(a, b VersionChange) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(changes, func(a, b RevisionChange) int { return cmp.Compare(a.Name, b.Name) })
 	for _, c := range changes {
 		l.odd[c.Name] = &filing{reading: reading{name: c.Name, unknown: true}, inForce: c.After}
 		l.uses.add(c.After)
@@ -81,7 +81,7 @@ func (l *Ledger) Restored() []VersionChange {
 
 func (l *Ledger) make() {
 	if l.plain == nil {
-		l.plain, l.odd = make(map[string]*Version), make(map[string]*filing)
+		l.plain, l.odd = make(map[string]*Revision), make(map[string]*filing)
 		l.again = make(map[string]bool)
 		l.uses = newUses()
 	}
@@ -107,31 +107,31 @@ func (l *Ledger) Update(changes []FileChange) LedgerChange {
 		}
 	}
 	l.started, l.stored = true, nil
-	slices.SortFunc(u.out.Versions, func(a, b VersionChange) int { return cmp.Compare(a.Name, b.Name) })
-	slices.SortFunc(u.out.Status, func(a, b FileStatus) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(u.out.Versions, func(a, b RevisionChange) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(u.out.Status, func(a, b UnitStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return u.out
 }
 
 // Status returns what became of every file, sorted by name.
-func (l *Ledger) Status() []FileStatus {
+func (l *Ledger) Status() []UnitStatus {
 	if !l.started {
 		return nil
 	}
-	all := make([]FileStatus, 0, len(l.plain)+len(l.odd))
+	all := make([]UnitStatus, 0, len(l.plain)+len(l.odd))
 	for name := range l.plain {
-		all = append(all, FileStatus{Name: name})
+		all = append(all, UnitStatus{Name: name})
 	}
 	for _, f := range l.odd {
 		all = append(all, f.status)
 	}
-	slices.SortFunc(all, func(a, b FileStatus) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b UnitStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
 
 // filing returns what is known of a file; ok is false if it is not known.
 func (l *Ledger) filing(name string) (f filing, ok bool) {
 	if v := l.plain[name]; v != nil {
-		return filing{reading: reading{name: v.Name, sum: v.Sum}, newest: v, inForce: v, status: FileStatus{Name: v.Name}}, true
+		return filing{reading: reading{name: v.Name, sum: v.Sum}, newest: v, inForce: v, status: UnitStatus{Name: v.Name}}, true
 	}
 	if f := l.odd[name]; f != nil {
 		return *f, true

@@ -14,15 +14,15 @@ import (
 // apart as well, and does no harm.
 type uses struct {
 	seed maphash.Seed
-	of   several[uint64, *Version]
+	of   several[uint64, *Revision]
 }
 
 func newUses() uses {
-	return uses{seed: maphash.MakeSeed(), of: newSeveral[uint64, *Version]()}
+	return uses{seed: maphash.MakeSeed(), of: newSeveral[uint64, *Revision]()}
 }
 
 // each goes through the hashes of what v defines.
-func (u *uses) each(v *Version) iter.Seq[uint64] {
+func (u *uses) each(v *Revision) iter.Seq[uint64] {
 	type object struct {
 		kind string
 		key  Key
@@ -47,20 +47,20 @@ func (u *uses) each(v *Version) iter.Seq[uint64] {
 	}
 }
 
-func (u *uses) add(v *Version) {
+func (u *uses) add(v *Revision) {
 	for h := range u.each(v) {
 		u.of.add(h, v)
 	}
 }
 
-func (u *uses) remove(v *Version) {
+func (u *uses) remove(v *Revision) {
 	for h := range u.each(v) {
 		u.of.remove(h, v)
 	}
 }
 
 // with gives the name of every file with a version that defines what v does.
-func (u *uses) with(v *Version, file func(name string)) {
+func (u *uses) with(v *Revision, file func(name string)) {
 	for h := range u.each(v) {
 		if o := u.of.first[h]; o != nil {
 			file(o.Name)
@@ -77,7 +77,7 @@ type job struct {
 	r              reading
 	newest, stored *filing // what the outcome is for: the file, its stored copy
 
-	v    *Version
+	v    *Revision
 	errs []Problem
 }
 
@@ -91,7 +91,7 @@ func (n *names) decode(jobs []job) {
 		for i, d := range decodeMany(files) {
 			j := &some[i]
 			if j.errs = d.problems; len(d.problems) == 0 {
-				j.v = &Version{Name: j.r.name, Sum: j.r.sum, Objects: d.objects}
+				j.v = &Revision{Name: j.r.name, Sum: j.r.sum, Objects: d.objects}
 				n.compact(&j.v.Objects, j.v.Name)
 			}
 		}

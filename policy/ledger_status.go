@@ -10,14 +10,14 @@ func (l *Ledger) Len() int { return len(l.plain) + len(l.odd) }
 
 // Refused returns what became of the files that are not accepted, sorted by
 // name.
-func (l *Ledger) Refused() []FileStatus {
-	var out []FileStatus
+func (l *Ledger) Refused() []UnitStatus {
+	var out []UnitStatus
 	for _, f := range l.odd {
 		if l.started && f.status.State != Accepted {
 			out = append(out, f.status)
 		}
 	}
-	slices.SortFunc(out, func(a, b FileStatus) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b UnitStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }
 
@@ -28,8 +28,8 @@ func (l *Ledger) InForce(name string) bool {
 }
 
 // Versions returns what is in force, sorted by name.
-func (l *Ledger) Versions() []*Version {
-	all := make([]*Version, 0, l.Len())
+func (l *Ledger) Versions() []*Revision {
+	all := make([]*Revision, 0, l.Len())
 	for _, v := range l.plain {
 		all = append(all, v)
 	}
@@ -38,6 +38,6 @@ func (l *Ledger) Versions() []*Version {
 			all = append(all, f.inForce)
 		}
 	}
-	slices.SortFunc(all, func(a, b *Version) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b *Revision) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }

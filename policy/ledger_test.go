@@ -11,9 +11,9 @@ import (
 )
 
 // book-keeping of a caller that adds up what a Ledger returns.
-type added map[string]*Version
+type added map[string]*Revision
 
-func (a added) up(t interface{ Fatalf(string, ...any) }, changes []VersionChange) {
+func (a added) up(t interface{ Fatalf(string, ...any) }, changes []RevisionChange) {
 	for i, c := range changes {
 		if i > 0 && changes[i-1].Name >= c.Name {
 			t.Fatalf("out of order: %s", c.Name)
@@ -32,12 +32,12 @@ func (a added) up(t interface{ Fatalf(string, ...any) }, changes []VersionChange
 	}
 }
 
-func (a added) versions() []Version {
-	var vs []Version
+func (a added) versions() []Revision {
+	var vs []Revision
 	for _, v := range a {
 		vs = append(vs, *v)
 	}
-	slices.SortFunc(vs, func(a, b Version) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
+	slices.SortFunc(vs, func(a, b Revision) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
 	return vs
 }
 
@@ -58,7 +58,7 @@ func TestLedgerIsAccept(t *testing.T) {
 	again := 0
 	rapid.Check(t, func(t *rapid.T) {
 		var l Ledger
-		var inForce []Version
+		var inForce []Revision
 		sum := make(added)
 		draw := func(label string) string { return texts[rapid.IntRange(0, len(texts)-1).Draw(t, label)] }
 		var stored []File
@@ -68,7 +68,7 @@ func TestLedgerIsAccept(t *testing.T) {
 				f.Unreadable = ""
 				stored = append(stored, f)
 				if o, errs := Decode(f); len(errs) == 0 {
-					inForce = append(inForce, Version{Name: n, Sum: sha256.Sum256(f.Data), Objects: o})
+					inForce = append(inForce, Revision{Name: n, Sum: sha256.Sum256(f.Data), Objects: o})
 				}
 			}
 		}
@@ -81,7 +81,7 @@ func TestLedgerIsAccept(t *testing.T) {
 			}
 		}
 		directory := make(map[string]File)
-		statuses := make(map[string]FileStatus)
+		statuses := make(map[string]UnitStatus)
 		for step := range rapid.IntRange(1, 8).Draw(t, "steps") {
 			var changes []FileChange
 			for _, n := range names {
@@ -103,7 +103,7 @@ func TestLedgerIsAccept(t *testing.T) {
 			for _, f := range directory {
 				files = append(files, f)
 			}
-			var status []FileStatus
+			var status []UnitStatus
 			inForce, status = Accept(inForce, files)
 			change := l.Update(changes)
 			again += len(l.again)
@@ -119,10 +119,10 @@ func TestLedgerIsAccept(t *testing.T) {
 			if got := len(l.Versions()); got != len(sum) {
 				t.Fatalf("step %d: %d versions in force, want %d", step, got, len(sum))
 			}
-			if got := l.Status(); !slices.EqualFunc(got, status, func(a, b FileStatus) bool { return a.Name == b.Name && sameStatus(a, b) }) {
+			if got := l.Status(); !slices.EqualFunc(got, status, func(a, b UnitStatus) bool { return a.Name == b.Name && sameStatus(a, b) }) {
 				t.Fatalf("step %d: status %v, want %v", step, got, status)
 			}
-			var differ []FileStatus
+			var differ []UnitStatus
 			for _, s := range status {
 				if !sameStatus(s, statuses[s.Name]) {
 					differ = append(differ, s)
@@ -132,7 +132,7 @@ func TestLedgerIsAccept(t *testing.T) {
 			for _, s := range status {
 				statuses[s.Name] = s
 			}
-			if !slices.EqualFunc(change.Status, differ, func(a, b FileStatus) bool { return a.Name == b.Name && sameStatus(a, b) }) {
+			if !slices.EqualFunc(change.Status, differ, func(a, b UnitStatus) bool { return a.Name == b.Name && sameStatus(a, b) }) {
 				t.Fatalf("step %d: reported %v, want %v", step, change.Status, differ)
 			}
 			l.check(t)

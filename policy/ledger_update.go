@@ -98,10 +98,10 @@ func (u *updating) now(name string) (filing, bool) {
 
 // inPlay returns the versions of a file that may be in force before or after
 // this Update; some may be nil or the same.
-func (u *updating) inPlay(name string) [4]*Version {
+func (u *updating) inPlay(name string) [4]*Revision {
 	old, _ := u.l.filing(name)
 	f, _ := u.now(name)
-	return [4]*Version{old.newest, old.inForce, f.newest, f.inForce}
+	return [4]*Revision{old.newest, old.inForce, f.newest, f.inForce}
 }
 
 // component returns the files that share objects with the named one, with those
@@ -173,7 +173,7 @@ func judged(files []filing) []filing {
 	a := make(acceptance, len(files))
 	for i := range files {
 		f := &files[i]
-		a[i] = newContender(f.reading, f.inForce, func() (*Version, []Problem) { return f.newest, f.errs })
+		a[i] = newContender(f.reading, f.inForce, func() (*Revision, []Problem) { return f.newest, f.errs })
 	}
 	if len(a) > 1 {
 		a.settle()
@@ -186,7 +186,7 @@ func judged(files []filing) []filing {
 	return after
 }
 
-func sameStatus(a, b FileStatus) bool {
+func sameStatus(a, b UnitStatus) bool {
 	return a.State == b.State && slices.Equal(a.Errors, b.Errors)
 }
 
@@ -195,7 +195,7 @@ func (u *updating) settle(f filing) {
 	old, _ := u.l.filing(f.name)
 	u.release(f.name, f.newest, f.inForce)
 	if old.inForce != f.inForce {
-		c := VersionChange{Name: f.name, Before: old.inForce, After: f.inForce}
+		c := RevisionChange{Name: f.name, Before: old.inForce, After: f.inForce}
 		switch {
 		case f.inForce == nil:
 		case f.inForce == f.newest:
@@ -216,14 +216,14 @@ func (u *updating) remove(name string) {
 	old, _ := u.l.filing(name)
 	u.release(name)
 	if old.inForce != nil {
-		u.out.Versions = append(u.out.Versions, VersionChange{Name: name, Before: old.inForce})
+		u.out.Versions = append(u.out.Versions, RevisionChange{Name: name, Before: old.inForce})
 	}
 	delete(u.l.plain, name)
 	delete(u.l.odd, name)
 }
 
 // release takes the versions of a file out of play but for those that stay.
-func (u *updating) release(name string, stay ...*Version) {
+func (u *updating) release(name string, stay ...*Revision) {
 	versions := u.inPlay(name)
 	for i, v := range versions {
 		if v != nil && !slices.Contains(versions[:i], v) && !slices.Contains(stay, v) {

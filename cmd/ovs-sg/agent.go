@@ -28,7 +28,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
-	"github.com/ovs-sg/ovs-sg/policy/dirwatch"
+	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 )
 
 type agentCmd struct {
@@ -111,7 +111,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	watcher, err := dirwatch.New(a.PolicyDir, dirwatch.Options{Resync: a.Resync})
+	watcher, err := dirsource.New(a.PolicyDir, dirsource.Options{Resync: a.Resync})
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		Logger:     log,
 	}
 	if a.StateDir != "" {
-		store, err := dirwatch.OpenStore(a.StateDir)
+		store, err := dirsource.OpenStore(a.StateDir)
 		if err != nil {
 			return err
 		}
@@ -211,7 +211,7 @@ func portsError(s ovsdb.Status) string {
 }
 
 // relay hands the directory's snapshots to the controller, the newest first.
-func relay(ctx context.Context, in <-chan dirwatch.Snapshot, out chan<- controller.Files) error {
+func relay(ctx context.Context, in <-chan dirsource.Snapshot, out chan<- controller.Files) error {
 	for {
 		select {
 		case <-ctx.Done():

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/ovs-sg/ovs-sg/policy"
-	"github.com/ovs-sg/ovs-sg/policy/dirwatch"
+	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 )
 
 type checkCmd struct {
@@ -64,7 +64,7 @@ func manifests(path string) ([]string, error) {
 	}
 	var out []string
 	for _, e := range entries {
-		if dirwatch.IsManifest(e.Name()) {
+		if dirsource.IsManifest(e.Name()) {
 			out = append(out, filepath.Join(path, e.Name()))
 		}
 	}

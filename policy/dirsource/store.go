@@ -1,4 +1,4 @@
-package dirwatch
+package dirsource
 
 import (
 	"cmp"
@@ -19,7 +19,7 @@ import (
 // The names of files in a state directory.
 const (
 	acceptedSuffix = ".accepted" // after the name of the policy file
-	tempPrefix     = ".new-" // of a write that was interrupted, if it is found at the start
+	tempPrefix     = ".new-"     // of a write that was interrupted, if it is found at the start
 	// formerParsed is what earlier releases kept beside the copies. It is
 	// removed, because a release that still reads it must not find an old one.
 	formerParsed = "parsed"

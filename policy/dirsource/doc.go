@@ -1,4 +1,4 @@
-// Package dirwatch delivers what changes in a policy directory, and keeps the
+// Package dirsource delivers what changes in a policy directory, and keeps the
 // accepted copies of its files.
 //
 // A [Watcher] sends a [Snapshot] of what has changed, the first of all there
@@ -26,4 +26,4 @@
 // that vanishes: the snapshot says what is wrong, nothing else changes. An
 // empty directory, on the other hand, is empty. Removing a directory with its
 // files may show as both, one after the other.
-package dirwatch
+package dirsource

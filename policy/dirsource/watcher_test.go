@@ -1,4 +1,4 @@
-package dirwatch
+package dirsource
 
 import (
 	"cmp"

@@ -1,0 +1,99 @@
+package policy
+
+import (
+	"context"
+	"crypto/sha256"
+	"strconv"
+	"time"
+)
+
+// A Source tells what the policy is: a watched directory, for example, or a
+// database. It delivers revisions of units. A unit is what is accepted or
+// refused as a whole: a file of the directory, a document of the database.
+//
+// A Source decodes and judges; the revisions that it delivers are in force as
+// soon as they are delivered, and they never define an object twice.
+type Source interface {
+	// Updates returns the channel of updates, which is the same at each call
+	// and is never closed. Added up in order, the changes of all updates are
+	// the revisions in force. An update that was not received is part of the
+	// next. The first update without Restored is the whole policy.
+	Updates() <-chan Update
+	// Sync returns the Seq of an update that holds everything that was changed
+	// before the call; that update may have been received already. It fails
+	// when the source cannot say, and when ctx ends.
+	Sync(ctx context.Context) (seq uint64, err error)
+	// Status tells what became of the units. With all it lists every unit, else
+	// those only that are not accepted. ok is false before the first update
+	// without Restored.
+	Status(all bool) (status SourceStatus, ok bool)
+	// Enforced tells the source that every update up to seq is in force in the
+	// switch. A source that keeps what was accepted across restarts keeps it
+	// from then on: an update that the controller holds back is not enforced.
+	// Enforced does not block.
+	Enforced(seq uint64)
+}
+
+// Update is what has changed since the update before.
+type Update struct {
+	// Seq numbers the updates of a source; it grows. Numbers may be left out.
+	Seq uint64
+	// Changes are sorted by name, one for each unit of which another revision
+	// is in force.
+	Changes []RevisionChange
+	// Since is when the first event came that led to this update; zero if
+	// that is not known.
+	Since time.Time
+	// Err says why the source cannot be read now; what was in force stays so.
+	Err error
+	// Restored says that this is not yet the policy, but what was in force in
+	// an earlier run: nothing is enforced because of it, but a change is
+	// judged beside it. Only the first update is; it is never part of another.
+	Restored bool
+}
+
+// SourceStatus is what became of the units of a Source.
+type SourceStatus struct {
+	Accepted, Kept, Rejected int          // numbers of units
+	Units                    []UnitStatus // sorted by name
+}
+
+// Revision is an accepted content of a unit.
+type Revision struct {
+	Name    string            // of the unit
+	Sum     [sha256.Size]byte // SHA-256 of the content
+	Objects Objects
+}
+
+// UnitState says what became of the newest content of a unit.
+type UnitState uint8
+
+// The states of a unit.
+const (
+	// Accepted: the newest content is in force.
+	Accepted UnitState = iota
+	// Kept: the newest content is refused, an older revision is in force.
+	Kept
+	// Rejected: the newest content is refused and nothing is in force.
+	Rejected
+)
+
+// String returns the word for s.
+func (s UnitState) String() string {
+	switch s {
+	case Accepted:
+		return "accepted"
+	case Kept:
+		return "kept"
+	case Rejected:
+		return "rejected"
+	}
+	return "UnitState(" + strconv.Itoa(int(s)) + ")"
+}
+
+// UnitStatus is what became of a unit, and why.
+type UnitStatus struct {
+	Name   string
+	State  UnitState
+	Errors []Problem // sorted; empty if and only if accepted
+}
