@@ -20,19 +20,20 @@ const module = "github.com/ovs-sg/ovs-sg"
 // arrows are all the packages, each with those of ours that it may import
 // outside its tests, which may import what they like.
 var arrows = map[string][]string{
-	"":                 {},
-	"cmd/ovs-sg":       {"controller", "flows", "flows/openflow", "ovsdb", "ovsdb/unixctl", "policy", "policy/dirsource"},
-	"controller":       {"flows", "ovsdb", "policy"},
-	"flows":            {"policy"},
-	"flows/openflow":   {"flows", "policy"},
-	"ovsdb":            {},
-	"ovsdb/unixctl":    {"ovsdb"},
-	"policy":           {},
-	"policy/dirsource": {"policy"},
-	"testbed":          {"ovsdb/unixctl"},
-	"testbed/bench":    {"flows", "flows/openflow", "policy", "testbed"},
-	"testbed/demo":     {"flows", "policy", "testbed"},
-	"testbed/mutate":   {},
+	"":                   {},
+	"cmd/ovs-sg":         {"controller", "controller/control", "flows", "flows/openflow", "ovsdb", "ovsdb/unixctl", "policy", "policy/dirsource"},
+	"controller":         {"controller/control", "flows", "ovsdb", "policy"},
+	"controller/control": {},
+	"flows":              {"policy"},
+	"flows/openflow":     {"flows", "policy"},
+	"ovsdb":              {},
+	"ovsdb/unixctl":      {"ovsdb"},
+	"policy":             {},
+	"policy/dirsource":   {"policy"},
+	"testbed":            {"ovsdb/unixctl"},
+	"testbed/bench":      {"flows", "flows/openflow", "policy", "testbed"},
+	"testbed/demo":       {"flows", "policy", "testbed"},
+	"testbed/mutate":     {},
 }
 
 // owners are libraries that one package keeps to itself, its tests included.

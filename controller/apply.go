@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
@@ -199,7 +200,7 @@ func (c *Controller) report(d flows.Delta, compiled, confirmed time.Duration) {
 	if d.Empty() && (len(what) == 0 || c.held != nil) {
 		return // nothing happened, or nothing yet
 	}
-	c.change.last = LastChange{
+	c.change.last = control.LastChange{
 		Time: time.Now(), What: what, Added: len(d.Add), Modified: len(d.Modify), Deleted: len(d.Delete),
 		Took: took, Compile: compiled, Switch: confirmed - compiled,
 	}

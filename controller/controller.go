@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
@@ -105,7 +106,7 @@ type Controller struct {
 	// For those who ask while the loop is busy: since when it has been, in
 	// Unix nanoseconds, 0 if it is not, and what it said last.
 	busySince  atomic.Int64
-	lastStatus atomic.Pointer[Status]
+	lastStatus atomic.Pointer[control.Status]
 
 	// What follows belongs to the goroutine of Run.
 	files    *Files                  // without the changes
@@ -117,7 +118,7 @@ type Controller struct {
 	book     *policy.Book
 	guarded  bool // what book has is to be guarded against mass revocation
 	released bool // what is accepted was confirmed
-	held     *Held
+	held     *control.Held
 	ports    *ovsdb.Snapshot
 	host     host
 

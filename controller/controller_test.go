@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
@@ -116,7 +117,7 @@ func TestEpochs(t *testing.T) {
 		{"rules in another order", state{twoVMs(nil, ssh, fromB), append(slices.Clone(twoPorts), vmPort("tap4", 4, "three"))}, nil},
 	}
 	r := newRig(t, newFakeSwitch())
-	last := map[uint16]PortEpochs{}
+	last := map[uint16]control.PortEpochs{}
 	for _, s := range steps {
 		r.set(s.state)
 		now := r.epochs()
@@ -348,7 +349,7 @@ func TestForeignFlows(t *testing.T) {
 	r.seq++
 	r.sendFiles(twoVMs(nil, ssh))
 	r.sendPorts(twoPorts)
-	var s Status
+	var s control.Status
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err := testbed.Poll(ctx, time.Millisecond, func() (bool, error) {

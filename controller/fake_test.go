@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap/zaptest"
 
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
@@ -221,9 +222,9 @@ func (r *rig) installed() string {
 }
 
 // epochs returns the epochs of the VM ports by ofport.
-func (r *rig) epochs() map[uint16]PortEpochs {
+func (r *rig) epochs() map[uint16]control.PortEpochs {
 	r.t.Helper()
-	out := map[uint16]PortEpochs{}
+	out := map[uint16]control.PortEpochs{}
 	for _, p := range r.status().Ports {
 		if p.Epochs != nil {
 			out[uint16(p.OFPort)] = *p.Epochs

@@ -7,18 +7,10 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
-
-// Held is a change of policy that waits for somebody to confirm it.
-type Held struct {
-	Reason  string `json:"reason"`
-	Rules   int    `json:"rules"`   // that VMs of this host have, counted for each VM
-	Removed int    `json:"removed"` // of these, those that the change removes
-	VMs     int    `json:"vms"`     // ports that have rules
-	Cut     int    `json:"cut"`     // of these, those that would have none
-}
 
 // errHeld is the answer to those who wait for a change that is held.
 var errHeld = errors.New("the change of policy is held: it waits for ovs-sg release")
@@ -48,8 +40,8 @@ func (c *Controller) advance() policy.ModelChange {
 }
 
 // weigh says why a change is to be held, or nil.
-func (c *Controller) weigh(r flows.Revocation) *Held {
-	held := &Held{Rules: r.Before, Removed: r.Removed, VMs: r.Ports, Cut: r.Cut}
+func (c *Controller) weigh(r flows.Revocation) *control.Held {
+	held := &control.Held{Rules: r.Before, Removed: r.Removed, VMs: r.Ports, Cut: r.Cut}
 	switch {
 	case r.Ports > 0 && r.Cut == r.Ports:
 		held.Reason = fmt.Sprintf("it would leave none of the %d VMs on this host with any rule", r.Ports)
@@ -63,7 +55,7 @@ func (c *Controller) weigh(r flows.Revocation) *Held {
 }
 
 // hold notes whether a change is held, and says so once.
-func (c *Controller) hold(h *Held) {
+func (c *Controller) hold(h *control.Held) {
 	if h != nil && (c.held == nil || *c.held != *h) {
 		c.log.Warn("change of policy held until ovs-sg release", zap.String("reason", h.Reason))
 	}

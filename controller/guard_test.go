@@ -6,9 +6,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ovs-sg/ovs-sg/controller/control"
 )
 
-func (r *rig) status() Status {
+func (r *rig) status() control.Status {
 	r.t.Helper()
 	s, err := r.c.Status(context.Background(), true)
 	if err != nil {

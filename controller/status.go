@@ -9,83 +9,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// Status is what the agent knows of itself. Its JSON form is the output of
-// "ovs-sg status -o json".
-type Status struct {
-	State    string       `json:"state"` // "enforcing", "starting", "held" or "out of date"
-	Reason   string       `json:"reason,omitempty"`
-	Bridge   string       `json:"bridge"`
-	OVS      string       `json:"ovsVersion,omitempty"`
-	Datapath string       `json:"datapathType,omitempty"`
-	Flows    int          `json:"flows"`
-	Rounds   int          `json:"rounds"`
-	Failures int          `json:"failures"`
-	Counts   FileCounts   `json:"fileCounts"`
-	Files    []FileStatus `json:"files"`
-	Ports    []PortStatus `json:"ports"`
-	Warnings []string     `json:"warnings"`
-	Notes    []string     `json:"notes"`
-	Held     *Held        `json:"held,omitempty"`
-	Last     *LastChange  `json:"lastChange,omitempty"`
-}
-
-// FileStatus is one file of the policy directory.
-type FileStatus struct {
-	Name   string   `json:"name"`
-	State  string   `json:"state"` // "accepted", "kept" (an older version is in force) or "rejected"
-	Errors []string `json:"errors,omitempty"`
-}
-
-// PortStatus is one port of the bridge.
-type PortStatus struct {
-	Name   string   `json:"name"`
-	OFPort int      `json:"ofport"`
-	Kind   string   `json:"kind"` // "vm", "infrastructure" or "unidentified"
-	State  string   `json:"state"`
-	VM     string   `json:"vm,omitempty"`
-	VLAN   uint16   `json:"vlan,omitempty"`
-	MAC    string   `json:"mac,omitempty"`
-	Addrs  []string `json:"addresses,omitempty"`
-	Groups []string `json:"groups,omitempty"`
-	// Epochs are those of the port's rules, which its connections carry.
-	Epochs *PortEpochs `json:"epochs,omitempty"`
-	Reason string      `json:"reason,omitempty"`
-}
-
-// PortEpochs are the epochs of a port's rules by direction.
-type PortEpochs struct {
-	Egress  uint32 `json:"egress"`
-	Ingress uint32 `json:"ingress"`
-}
-
-// FileCounts is how many files there are in each state.
-type FileCounts struct {
-	Accepted int `json:"accepted"`
-	Kept     int `json:"kept"`
-	Rejected int `json:"rejected"`
-}
-
-// LastChange is the last change of flows.
-type LastChange struct {
-	Time     time.Time     `json:"time"`
-	What     []string      `json:"what"`
-	Added    int           `json:"added"`
-	Modified int           `json:"modified"`
-	Deleted  int           `json:"deleted"`
-	Took     time.Duration `json:"tookNanoseconds"` // from the first event to the confirmation
-	Compile  time.Duration `json:"compileNanoseconds"`
-	Switch   time.Duration `json:"switchNanoseconds"`
-}
-
 // Change times the change that is being made.
 type Change struct {
 	since time.Time
-	last  LastChange
+	last  control.LastChange
 }
 
 func (c *Change) begin(t time.Time) {
@@ -167,7 +100,7 @@ const statusPatience = 250 * time.Millisecond
 // ask asks for a status.
 type ask struct {
 	all    bool
-	answer chan Status
+	answer chan control.Status
 }
 
 // Status asks the loop how things are. While the loop waits for the switch,
@@ -175,8 +108,8 @@ type ask struct {
 // error means that the loop neither answers nor waits.
 //
 // Unless all is true, a status of many files leaves out the accepted ones.
-func (c *Controller) Status(ctx context.Context, all bool) (Status, error) {
-	answer := make(chan Status, 1)
+func (c *Controller) Status(ctx context.Context, all bool) (control.Status, error) {
+	answer := make(chan control.Status, 1)
 	patience := time.NewTimer(statusPatience)
 	defer patience.Stop()
 	for {
@@ -189,7 +122,7 @@ func (c *Controller) Status(ctx context.Context, all bool) (Status, error) {
 				patience.Reset(statusPatience) // busy with its own
 				continue
 			}
-			s := Status{Bridge: c.cfg.Bridge}
+			s := control.Status{Bridge: c.cfg.Bridge}
 			if last := c.lastStatus.Load(); last != nil {
 				s = *last
 			}
@@ -197,16 +130,16 @@ func (c *Controller) Status(ctx context.Context, all bool) (Status, error) {
 			s.Reason = "waiting for the switch for " + time.Since(time.Unix(0, since)).Round(time.Millisecond).String()
 			return s, nil
 		case <-ctx.Done():
-			return Status{}, ctx.Err()
+			return control.Status{}, ctx.Err()
 		}
 	}
 }
 
 // fileStatus lists the files: all, or, where there are many, those that are not
 // accepted.
-func (c *Controller) fileStatus(all bool) (n FileCounts, list []FileStatus) {
+func (c *Controller) fileStatus(all bool) (n control.FileCounts, list []control.FileStatus) {
 	if c.reading {
-		return FileCounts{}, []FileStatus{}
+		return control.FileCounts{}, []control.FileStatus{}
 	}
 	refused := c.ledger.Refused()
 	n.Accepted = c.ledger.Len() - len(refused)
@@ -221,9 +154,9 @@ func (c *Controller) fileStatus(all bool) (n FileCounts, list []FileStatus) {
 	if all || n.Accepted <= manyFiles {
 		from = c.ledger.Status()
 	}
-	list = []FileStatus{}
+	list = []control.FileStatus{}
 	for _, f := range from {
-		fs := FileStatus{Name: f.Name, State: f.State.String()}
+		fs := control.FileStatus{Name: f.Name, State: f.State.String()}
 		for _, p := range f.Errors {
 			fs.Errors = append(fs.Errors, p.Error())
 		}
@@ -235,10 +168,10 @@ func (c *Controller) fileStatus(all bool) (n FileCounts, list []FileStatus) {
 // manyFiles is from when on a short status leaves out accepted files.
 const manyFiles = 100
 
-func (c *Controller) status(all bool) Status {
-	s := Status{
+func (c *Controller) status(all bool) control.Status {
+	s := control.Status{
 		Bridge: c.cfg.Bridge, Rounds: c.applied, Failures: c.failed, Reason: c.lastErr,
-		Files: []FileStatus{}, Ports: []PortStatus{}, Warnings: []string{}, Notes: []string{},
+		Files: []control.FileStatus{}, Ports: []control.PortStatus{}, Warnings: []string{}, Notes: []string{},
 	}
 	switch {
 	case c.files == nil || c.ports == nil:
@@ -290,15 +223,15 @@ func (c *Controller) status(all bool) Status {
 
 const purgeNote = "the userspace datapath before Open vSwitch 3.1.3 mixes up megaflows after a change of flows: all megaflows are purged after each change"
 
-func (c *Controller) portStatus() []PortStatus {
+func (c *Controller) portStatus() []control.PortStatus {
 	endpoints := map[string]*policy.Endpoint{}
 	local := c.book.Local()
 	for i := range local.Endpoints {
 		endpoints[local.Endpoints[i].VIF] = &local.Endpoints[i]
 	}
-	out := []PortStatus{}
+	out := []control.PortStatus{}
 	for _, p := range c.ports.Ports {
-		ps := PortStatus{Name: p.Name, OFPort: p.OFPort, Kind: p.Kind.String(), VLAN: p.Tag, Reason: p.Reason}
+		ps := control.PortStatus{Name: p.Name, OFPort: p.OFPort, Kind: p.Kind.String(), VLAN: p.Tag, Reason: p.Reason}
 		why, left := c.host.unusable[p.Name]
 		e := endpoints[p.Name]
 		switch {
@@ -313,7 +246,7 @@ func (c *Controller) portStatus() []PortStatus {
 		default:
 			describe(&ps, e)
 			if e := c.compiler.Epochs(e.OFPort); e != (flows.Epochs{}) {
-				ps.Epochs = &PortEpochs{Egress: e[policy.Egress], Ingress: e[policy.Ingress]}
+				ps.Epochs = &control.PortEpochs{Egress: e[policy.Egress], Ingress: e[policy.Ingress]}
 			}
 		}
 		out = append(out, ps)
@@ -322,7 +255,7 @@ func (c *Controller) portStatus() []PortStatus {
 }
 
 // describe fills in what is known of a VM port.
-func describe(ps *PortStatus, e *policy.Endpoint) {
+func describe(ps *control.PortStatus, e *policy.Endpoint) {
 	ps.State, ps.Reason, ps.Groups = "enforced", "", e.Groups
 	if !e.MAC.IsZero() {
 		ps.MAC = e.MAC.String()

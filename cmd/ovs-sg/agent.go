@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/pprof"
-	"os"
 	"os/signal"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -25,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ovs-sg/ovs-sg/controller"
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
@@ -134,7 +131,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		}
 		cfg.Store = store
 	}
-	listener, err := listenUnix(a.Control, a.ControlGroup)
+	listener, err := control.Listen(a.Control, a.ControlGroup)
 	if err != nil {
 		return err
 	}
@@ -149,7 +146,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	g.Go(func() error { return relay(ctx, watcher.Snapshots(), files) })
 	g.Go(func() error { return c.Run(ctx) })
 	g.Go(func() error { return collector.saveMemory(ctx, c.Settled()) })
-	g.Go(func() error { return c.Serve(ctx, listener) })
+	g.Go(func() error { return control.Serve(ctx, listener, c) })
 	if a.MetricsAddr != "" {
 		g.Go(func() error { return serveMetrics(ctx, a.MetricsAddr, c) })
 	}
@@ -229,48 +226,6 @@ func relay(ctx context.Context, in <-chan dirsource.Snapshot, out chan<- control
 			}
 		}
 	}
-}
-
-// listenUnix listens on a socket that only the owner and, if one is named, a
-// group may use. A socket that another agent left is replaced; one that
-// answers is not.
-func listenUnix(path, group string) (net.Listener, error) {
-	if conn, err := net.Dial("unix", path); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("control socket %s: another agent answers there", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	old := syscall.Umask(0o177)
-	l, err := net.Listen("unix", path)
-	syscall.Umask(old)
-	if err != nil || group == "" {
-		return l, err
-	}
-	if err := shareWith(path, group); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	return l, nil
-}
-
-func shareWith(path, group string) error {
-	g, err := user.LookupGroup(group)
-	if err != nil {
-		return err
-	}
-	gid, err := strconv.Atoi(g.Gid)
-	if err != nil {
-		return err
-	}
-	if err := os.Chown(path, -1, gid); err != nil {
-		return err
-	}
-	return os.Chmod(path, 0o660)
 }
 
 func serveMetrics(ctx context.Context, addr string, c *controller.Controller) error {

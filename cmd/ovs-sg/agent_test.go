@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovs-sg/ovs-sg/controller"
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -183,7 +183,7 @@ func exampleFile(t testing.TB, name string) string {
 }
 
 // wait returns when all that was done before is in force.
-func (h *host) wait() controller.Status {
+func (h *host) wait() control.Status {
 	h.t.Helper()
 	s, err := h.status("--wait")
 	if err != nil {
@@ -192,7 +192,7 @@ func (h *host) wait() controller.Status {
 	return s
 }
 
-func (h *host) status(args ...string) (controller.Status, error) {
+func (h *host) status(args ...string) (control.Status, error) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
@@ -201,9 +201,9 @@ func (h *host) status(args ...string) (controller.Status, error) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return controller.Status{}, fmt.Errorf("%w: %s", err, stderr.String())
+		return control.Status{}, fmt.Errorf("%w: %s", err, stderr.String())
 	}
-	var s controller.Status
+	var s control.Status
 	if err := json.Unmarshal(out, &s); err != nil {
 		h.t.Fatalf("%v in %s", err, out)
 	}

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovs-sg/ovs-sg/controller"
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
@@ -202,7 +202,7 @@ func (c *chaos) noise() {
 }
 
 // written is the policy in the directory.
-func (c *chaos) written(s controller.Status) *policy.Policy {
+func (c *chaos) written(s control.Status) *policy.Policy {
 	c.t.Helper()
 	var objects []policy.Objects
 	for _, f := range s.Files {
@@ -233,7 +233,7 @@ func (c *chaos) quiet(probes int) {
 			c.drawGroup(i)
 		}
 	}
-	var s controller.Status
+	var s control.Status
 	err := testbed.Poll(within(c.t, time.Minute), 10*time.Millisecond, func() (bool, error) {
 		s = c.inForce()
 		for _, p := range s.Ports { // a switch that has just started may not have numbered them yet

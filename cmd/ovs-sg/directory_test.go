@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovs-sg/ovs-sg/controller"
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
@@ -22,7 +22,7 @@ func dirHost(t *testing.T) *host {
 	return h
 }
 
-func stateOf(s controller.Status, file string) string {
+func stateOf(s control.Status, file string) string {
 	for _, f := range s.Files {
 		if f.Name == file {
 			return strings.TrimSpace(f.State + " " + strings.Join(f.Errors, "; "))
@@ -77,7 +77,7 @@ func TestBrokenDirectory(t *testing.T) {
 
 	// The directory goes, which no agent minds.
 	must(t, os.Rename(dir, h.path("away")))
-	s := h.until("that the directory is gone", func(s controller.Status) bool { return warns(s, "policy directory: ") })
+	s := h.until("that the directory is gone", func(s control.Status) bool { return warns(s, "policy directory: ") })
 	if !warns(s, "stays in force") || s.State != "enforcing" {
 		t.Errorf("without a directory: %+v", s)
 	}
@@ -85,7 +85,7 @@ func TestBrokenDirectory(t *testing.T) {
 	h.murder()
 	h.spawn()
 	h.waitReady()
-	s = h.until("something", func(controller.Status) bool { return true })
+	s = h.until("something", func(control.Status) bool { return true })
 	unchanged("no directory and a restart")
 	t.Logf("a new agent without a directory: %s (%s), warnings %q", s.State, s.Reason, s.Warnings)
 	must(t, os.Rename(h.path("away"), dir))
@@ -99,7 +99,7 @@ func TestBrokenDirectory(t *testing.T) {
 	h.inForce()
 	unchanged("a new directory")
 	h.write("network.yaml", strings.ReplaceAll(exampleFile(t, "network.yaml"), "10.0.1.0/24", "10.0.0.0/16"))
-	h.until("the change in a new directory", func(s controller.Status) bool {
+	h.until("the change in a new directory", func(s control.Status) bool {
 		return s.Last != nil && strings.Contains(fmt.Sprint(s.Last.What), "~network.yaml")
 	})
 	h.example()
@@ -187,7 +187,7 @@ func TestConfigMap(t *testing.T) {
 		port := fmt.Sprint(4000 + i)
 		swap(i, port)
 		must(t, os.RemoveAll(filepath.Join(dir, fmt.Sprintf("..2026_%d", i-1))))
-		s := h.until("change "+port, func(s controller.Status) bool { return strings.Contains(h.flows(), "tp_dst="+port) })
+		s := h.until("change "+port, func(s control.Status) bool { return strings.Contains(h.flows(), "tp_dst="+port) })
 		if stateOf(s, "groups.yaml") != "accepted" || len(s.Files) != 3 {
 			t.Errorf("swap %d: %+v", i, s.Files)
 		}

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovs-sg/ovs-sg/controller"
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -32,7 +32,7 @@ func everyKind(a, b *testbed.Host) map[string][]byte {
 	return out
 }
 
-func portNamed(t testing.TB, s controller.Status, name string) controller.PortStatus {
+func portNamed(t testing.TB, s control.Status, name string) control.PortStatus {
 	t.Helper()
 	for _, p := range s.Ports {
 		if p.Name == name {
@@ -40,7 +40,7 @@ func portNamed(t testing.TB, s controller.Status, name string) controller.PortSt
 		}
 	}
 	t.Errorf("status knows no port %s", name)
-	return controller.PortStatus{}
+	return control.PortStatus{}
 }
 
 // A port that nobody identified gets and sends nothing, a VM without manifest

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -21,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovs-sg/ovs-sg/controller"
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -79,24 +77,20 @@ func (h *host) murder() {
 }
 
 // ask is what ovs-sg status does, without starting it.
-func (h *host) ask(ctx context.Context, wait bool) (s controller.Status, err error) {
-	client := controlClient(h.path("control.sock"))
-	defer client.CloseIdleConnections()
+func (h *host) ask(ctx context.Context, wait bool) (s control.Status, err error) {
+	client := control.New(h.path("control.sock"))
+	defer client.Close()
 	if wait {
-		if _, err := call(ctx, client, http.MethodPost, "/wait"); err != nil {
+		if err := client.Wait(ctx); err != nil {
 			return s, err
 		}
 	}
-	body, err := call(ctx, client, http.MethodGet, "/status")
-	if err == nil {
-		err = json.Unmarshal(body, &s)
-	}
-	return s, err
+	return client.Status(ctx, true)
 }
 
 // inForce waits for an agent that may be starting until all that was done
 // before is in force.
-func (h *host) inForce() controller.Status {
+func (h *host) inForce() control.Status {
 	h.t.Helper()
 	h.waitReady()
 	s, err := h.ask(within(h.t, time.Minute), true)
@@ -108,7 +102,7 @@ func (h *host) inForce() controller.Status {
 }
 
 // until waits for a status.
-func (h *host) until(what string, f func(controller.Status) bool) (s controller.Status) {
+func (h *host) until(what string, f func(control.Status) bool) (s control.Status) {
 	h.t.Helper()
 	err := testbed.Poll(within(h.t, 40*time.Second), 5*time.Millisecond, func() (bool, error) {
 		now, err := h.ask(within(h.t, 10*time.Second), false)
@@ -123,7 +117,7 @@ func (h *host) until(what string, f func(controller.Status) bool) (s controller.
 	return s
 }
 
-func warns(s controller.Status, text string) bool {
+func warns(s control.Status, text string) bool {
 	return strings.Contains(strings.Join(s.Warnings, "\n"), text)
 }
 

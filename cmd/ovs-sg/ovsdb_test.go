@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovs-sg/ovs-sg/controller"
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -129,7 +129,7 @@ func TestDatabaseFails(t *testing.T) {
 	// without is a while without OVSDB.
 	without := func(what string, switchToo bool) {
 		t.Helper()
-		h.until("a warning about OVSDB: "+what, func(s controller.Status) bool { return warns(s, "OVSDB: ") && warns(s, "stays in force") })
+		h.until("a warning about OVSDB: "+what, func(s control.Status) bool { return warns(s, "OVSDB: ") && warns(s, "stays in force") })
 		allowed = !allowed
 		h.write("server.yaml", serverGroup(map[bool]string{true: fromClients + ", " + fromOutside7003, false: fromClients}[allowed]))
 		if !switchToo {
@@ -169,7 +169,7 @@ func TestDatabaseFails(t *testing.T) {
 	h.murder()
 	h.spawn(args...)
 	h.waitReady()
-	h.until("that it waits for OVSDB", func(s controller.Status) bool {
+	h.until("that it waits for OVSDB", func(s control.Status) bool {
 		return s.State == "starting" && strings.Contains(s.Reason, "OVSDB") && warns(s, "OVSDB: ")
 	})
 	same(t, "a new agent without OVSDB", h.ageless(), before)

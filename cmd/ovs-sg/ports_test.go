@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovs-sg/ovs-sg/controller"
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -130,7 +130,7 @@ func TestPortsComeAndGo(t *testing.T) {
 
 	t.Run("renumbered", func(t *testing.T) {
 		vsctl("set", "Interface", "a", "ofport_request=25", "--", "set", "Interface", "b", "ofport_request=20")
-		h.until("the new numbers", func(s controller.Status) bool {
+		h.until("the new numbers", func(s control.Status) bool {
 			return portNamed(t, s, "a").OFPort == 25 && portNamed(t, s, "b").OFPort == 20 && s.State == "enforcing"
 		})
 		reaches(t, b, a, true)

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ovs-sg/ovs-sg/controller"
+	"github.com/ovs-sg/ovs-sg/controller/control"
 )
 
 // sockets lists the agent's sockets that are in a table of /proc/net.
@@ -157,7 +158,7 @@ func TestWithoutRoot(t *testing.T) {
 	}
 	again(0o022)
 	h.spawnAs(nobody)
-	h.until("that it may not", func(s controller.Status) bool { return warns(s, "permission denied") })
+	h.until("that it may not", func(s control.Status) bool { return warns(s, "permission denied") })
 	if strings.Contains(h.flows(), "cookie=0x5e6") {
 		t.Error("with Debian's umask there are flows all the same")
 	}
@@ -192,7 +193,7 @@ func TestWithoutRoot(t *testing.T) {
 		t.Errorf("a file that may not be read is %s after a restart", got)
 	}
 	must(t, os.Chmod(h.path("policy", "server.yaml"), 0o644), os.Chmod(h.path("policy"), 0))
-	h.until("that the directory may not be read", func(s controller.Status) bool {
+	h.until("that the directory may not be read", func(s control.Status) bool {
 		return warns(s, "policy directory: ") && warns(s, "permission denied")
 	})
 	same(t, "a directory that may not be read", h.epochless(), installed)

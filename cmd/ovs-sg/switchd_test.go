@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovs-sg/ovs-sg/controller"
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows/openflow"
 	"github.com/ovs-sg/ovs-sg/ovsdb/unixctl"
 	"github.com/ovs-sg/ovs-sg/testbed"
@@ -343,7 +343,7 @@ func TestSwitchRestarts(t *testing.T) {
 	if err := h.ovs.StartSwitchd(); err != nil {
 		t.Fatal(err)
 	}
-	h.until("the new numbers", func(s controller.Status) bool {
+	h.until("the new numbers", func(s control.Status) bool {
 		return s.State == "enforcing" && portNamed(t, s, "server").OFPort == 12 && portNamed(t, s, "other").OFPort == 11
 	})
 	h.inForce()
