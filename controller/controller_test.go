@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,7 +57,7 @@ func twoVMs(members []string, a ...string) string {
 // Nothing is written before both the directory and the bridge are known.
 func TestNothingBeforeBothInputs(t *testing.T) {
 	r := newRig(t, newFakeSwitch())
-	r.sendFiles(twoVMs(nil, ssh))
+	r.put(twoVMs(nil, ssh))
 	if s, err := r.c.Status(context.Background(), true); err != nil || s.State != "starting" || !strings.Contains(s.Reason, "OVSDB") {
 		t.Errorf("status %q %q, %v", s.State, s.Reason, err)
 	}
@@ -79,19 +78,15 @@ func TestNothingBeforeBothInputs(t *testing.T) {
 func TestNothingWithoutPolicy(t *testing.T) {
 	for _, mode := range []string{"secure", "standalone"} {
 		t.Run(mode, func(t *testing.T) {
-			var prepared atomic.Int32
-			sw := newFakeSwitch()
-			r := newRigWith(t, sw, func(c *Config) {
-				c.Prepare = func(context.Context) error { prepared.Add(1); return nil }
-			})
-			r.ports <- ovsdb.Snapshot{Seq: 1, Bridge: ovsdb.Bridge{Name: "br0", Exists: true, FailMode: mode}, Ports: twoPorts}
+			r := newRig(t, newFakeSwitch())
+			r.db.send(ovsdb.Bridge{Name: "br0", Exists: true, FailMode: mode}, twoPorts)
 			if s := r.status(); s.State != "starting" {
 				t.Errorf("status %q", s.State)
 			}
 			r.stop() // waits for what was begun
 			_, _, calls := r.noted()
-			if mode == "standalone" && len(calls) > 0 || len(calls) > 1 || len(calls) == 1 && calls[0] != "dump" || prepared.Load() > 0 {
-				t.Errorf("calls %v, prepared %d times", calls, prepared.Load())
+			if mode == "standalone" && len(calls) > 0 || len(calls) > 1 || len(calls) == 1 && calls[0] != "dump" || r.db.prepared.Load() > 0 {
+				t.Errorf("calls %v, prepared %d times", calls, r.db.prepared.Load())
 			}
 		})
 	}
@@ -199,9 +194,9 @@ func TestUnknownOutcome(t *testing.T) {
 				return errors.New("connection reset"), made
 			}
 			r.sw.mu.Unlock()
-			r.sendFiles(wide.policy)
+			r.put(wide.policy)
 			<-failed
-			r.sendFiles(narrow.policy)
+			r.put(narrow.policy)
 			r.sw.mu.Lock()
 			r.sw.fail = nil
 			r.sw.mu.Unlock()
@@ -224,7 +219,7 @@ func TestRefusalsDoNotPileUp(t *testing.T) {
 		return errors.New("no"), false
 	}
 	r.sw.mu.Unlock()
-	r.sendFiles(twoVMs(nil, ssh, fromB))
+	r.put(twoVMs(nil, ssh, fromB))
 	first := <-tried
 	for range 5 {
 		if again := <-tried; again != first {
@@ -322,7 +317,7 @@ func TestAnyPathSameFlows(t *testing.T) {
 				t.Fatal(problems)
 			}
 			p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
-			want, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: r.c.compiler.Input().Classes, Mark: r.c.compiler.Input().Mark})
+			want, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: r.c.enforcer.compiler.Input().Classes, Mark: r.c.enforcer.compiler.Input().Mark})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -346,9 +341,8 @@ func TestForeignFlows(t *testing.T) {
 		sw.foreign.Put(f)
 	}
 	r := newRig(t, sw)
-	r.seq++
-	r.sendFiles(twoVMs(nil, ssh))
-	r.sendPorts(twoPorts)
+	r.put(twoVMs(nil, ssh))
+	r.db.send(secure, twoPorts)
 	var s control.Status
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -425,21 +419,6 @@ func TestUnchangedSnapshots(t *testing.T) {
 	}
 	if _, _, calls := r.noted(); len(calls) > 0 || after.Rounds != before.Rounds {
 		t.Errorf("calls %v, %d rounds", calls, after.Rounds-before.Rounds)
-	}
-}
-
-// A file that is refused keeps its last accepted version in force.
-func TestRefusedFileIsKept(t *testing.T) {
-	r := newRig(t, newFakeSwitch())
-	r.set(state{twoVMs(nil, ssh), twoPorts})
-	before := r.installed()
-	r.set(state{twoVMs(nil, "{direction: Sideways}"), twoPorts})
-	if r.installed() != before {
-		t.Error("a refused file changed the flows")
-	}
-	s, err := r.c.Status(context.Background(), true)
-	if err != nil || len(s.Files) != 1 || s.Files[0].State != "kept" || len(s.Files[0].Errors) != 1 {
-		t.Errorf("status %+v, %v", s.Files, err)
 	}
 }
 
