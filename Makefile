@@ -27,12 +27,12 @@ export GOFLAGS := $(GOFLAGS) $(shell git rev-parse HEAD >/dev/null 2>&1 || echo 
 
 # Packages with tests that need neither Open vSwitch nor root, but for
 # those of flows that ask a switch.
-FAST = ./policy/... ./flows
+FAST = ./policy/... ./flows ./cmd/...
 ASK  = ^TestExact|OnSwitch|ThroughConn
 # Packages with tests against a private Open vSwitch.
 OVS  = ./ovsdb/... ./flows/... ./controller/...
 # Packages with tests that send packets; they need root.
-TRAFFIC = ./cmd/... ./testbed/...
+TRAFFIC = ./testbed/...
 
 .PHONY: help demo build test test-fast test-ovs test-traffic fuzz bench bench-agent bench-go soak exact mutate lint golden cover provision tools clean
 
@@ -81,7 +81,7 @@ soak: provision ## Random policies, chaos and packets, in rounds of SOAK=10m, un
 	@n=0; while :; do \
 		n=$$((n + 1)); echo "round $$n"; \
 		REQUIRE_OVS=1 $(GO) test ./flows -count=1 -timeout 0 -run '^TestExact$$' -soak $(SOAK); \
-		REQUIRE_OVS=1 $(GO) test ./cmd/ovs-sg -count=1 -timeout 0 -run '^TestChaos$$' -chaos $(SOAK); \
+		REQUIRE_OVS=1 $(GO) test ./testbed/e2e -count=1 -timeout 0 -run '^TestChaos$$' -chaos $(SOAK); \
 		REQUIRE_OVS=1 $(GO) test -count=1 -timeout $(TIMEOUT) $(TRAFFIC); \
 	done
 

@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"testbed":            {"ovsdb/unixctl"},
 	"testbed/bench":      {"flows", "flows/openflow", "policy", "testbed"},
 	"testbed/demo":       {"flows", "policy", "testbed"},
+	"testbed/e2e":        {},
 	"testbed/mutate":     {},
 }
 

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"bytes"
@@ -20,29 +20,9 @@ import (
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
-// asProgram in the environment makes the test binary behave as ovs-sg itself,
-// so that tests run the program that users run, race detector included.
-const asProgram = "OVS_SG_TEST_AS_PROGRAM"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
 // datapathVariable in the environment chooses another datapath_type for the
 // tests that send packets: "system" is the kernel's.
 const datapathVariable = "OVS_SG_TEST_DATAPATH"
-
-// ovssg returns a command that runs ovs-sg. It ends with the test.
-func ovssg(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asProgram+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return cmd
-}
 
 // host is a hypervisor with a switch, a policy directory and an agent.
 type host struct {

@@ -1,7 +1,6 @@
-package main
+package e2e
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"os"
@@ -9,16 +8,11 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
-	"github.com/ovs-sg/ovs-sg/controller"
 	"github.com/ovs-sg/ovs-sg/controller/control"
 )
 
@@ -123,15 +117,9 @@ const nobody = 65534
 // spawnAs starts the agent as a user without any rights.
 func (h *host) spawnAs(id uint32, args ...string) {
 	h.t.Helper()
-	// The test's own program may be where only its owner can look.
-	program := h.path("ovs-sg")
-	if _, err := os.Stat(program); err != nil {
-		data, err := os.ReadFile("/proc/self/exe")
-		must(h.t, err, os.WriteFile(program, data, 0o755))
-	}
 	h.agent = exec.Command(program, append([]string{"agent", "--ovsdb", h.ovs.DB(), "--bridge", h.ovs.Bridge(),
 		"--policy-dir", h.path("policy"), "--state-dir", h.path("state"), "--control", h.path("control.sock")}, args...)...)
-	h.agent.Env = append(os.Environ(), asProgram+"=1", "HOME=/nonexistent")
+	h.agent.Env = append(os.Environ(), "HOME=/nonexistent")
 	h.agent.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{Uid: id, Gid: id}}
 	h.agent.Dir = "/"
 	h.log = &logBuffer{}
@@ -267,57 +255,5 @@ func TestNotify(t *testing.T) {
 	h.murder()
 	for len(got) > 0 {
 		<-got
-	}
-
-	// A loop that does not run.
-	c := controller.New(controller.Config{Logger: zap.NewNop()})
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error)
-	go func() { ended <- notifySystemd(ctx, c) }()
-	next(t, got, "READY=1")
-	select {
-	case s := <-got:
-		t.Errorf("notified of %q though the loop is stuck", s)
-	case <-time.After(1500 * time.Millisecond): // three would have been due
-	}
-	cancel()
-	if err := <-ended; err != context.Canceled {
-		t.Errorf("notifying ended with %v", err)
-	}
-}
-
-// The unit says what it has to, and systemd, where there is one, agrees.
-func TestUnit(t *testing.T) {
-	data, err := os.ReadFile("ovs-sg.service")
-	must(t, err)
-	text := string(data)
-	for _, want := range strings.Fields(`Type=notify User=ovs-sg Restart=always WatchdogSec=30s CapabilityBoundingSet= AmbientCapabilities=
-		NoNewPrivileges=yes ProtectSystem=strict ProtectHome=yes PrivateTmp=yes PrivateDevices=yes ProtectKernelLogs=yes
-		ProtectKernelModules=yes ProtectKernelTunables=yes ProtectControlGroups=yes ProtectClock=yes RestrictNamespaces=yes
-		RestrictSUIDSGID=yes MemoryDenyWriteExecute=yes LockPersonality=yes SystemCallFilter=@system-service
-		RestrictAddressFamilies=AF_UNIX RuntimeDirectory=ovs-sg StateDirectory=ovs-sg`) {
-		if !slices.Contains(lines(text), want) {
-			t.Errorf("no %s", want)
-		}
-	}
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		t.Log("systemd-analyze is not there to be asked")
-		return
-	}
-	// As it would be on a host that has the program.
-	unit := filepath.Join(t.TempDir(), "ovs-sg.service")
-	must(t, os.WriteFile(unit, []byte(strings.ReplaceAll(text, "/usr/local/bin/ovs-sg", "/bin/true")), 0o644))
-	if out, err := exec.Command("systemd-analyze", "verify", "--man=no", unit).CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
-	}
-	out, err := exec.Command("systemd-analyze", "security", "--offline=true", unit).CombinedOutput()
-	m := regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`).FindSubmatch(out)
-	if err != nil || m == nil {
-		t.Skipf("this systemd-analyze does not judge files: %v\n%s", err, out) // before 250
-	}
-	if level, _ := strconv.ParseFloat(string(m[1]), 64); level > 1.5 {
-		t.Errorf("exposure level %v:\n%s", level, out)
-	} else {
-		t.Logf("exposure level %v", level)
 	}
 }
