@@ -13,6 +13,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/dirsource"
+	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
 
 // Switch is the bridge's OpenFlow side.
@@ -50,7 +52,7 @@ type Daemon interface {
 // every file.
 type Files struct {
 	Seq     uint64
-	Changes []policy.FileChange
+	Changes []dirsource.FileChange
 	// Since is when the first event came in that led to this.
 	Since time.Time
 	// Err says that the directory cannot be read.
@@ -60,8 +62,8 @@ type Files struct {
 // Store keeps the accepted versions of files across restarts.
 type Store interface {
 	// Files returns the copies that were kept, once.
-	Files() []policy.File
-	Save(changed []policy.File, removed []string) error
+	Files() []dirsource.File
+	Save(changed []dirsource.File, removed []string) error
 }
 
 // Config is what a Controller works with. All but Store, Daemon,
@@ -98,7 +100,7 @@ type Controller struct {
 	requests  chan request
 	releases  chan chan error
 	read      chan reading
-	saves     chan []policy.RevisionChange
+	saves     chan saving
 	statuses  chan ask
 	enforcing chan struct{} // closed when the first policy is in force
 
@@ -108,13 +110,14 @@ type Controller struct {
 	lastStatus atomic.Pointer[Status]
 
 	// What follows belongs to the goroutine of Run.
-	files    *Files                  // without the changes
-	ledger   policy.Ledger           // not to be used while reading
-	reading  bool                    // the first files are being read
-	stored   []string                // names of what was in the store
-	accepted []policy.RevisionChange // not yet in book
-	unsaved  []policy.RevisionChange // not yet in the store
-	book     *policy.Book
+	files    *Files                      // without the changes
+	ledger   dirsource.Tracker           // not to be used while reading
+	reading  bool                        // the first files are being read
+	stored   []string                    // names of what was in the store
+	accepted []policy.RevisionChange     // not yet in book
+	unsaved  []policy.RevisionChange     // not yet in the store
+	contents map[*policy.Revision][]byte // of unsaved
+	book     *resolve.Resolver
 	guarded  bool // what book has is to be guarded against mass revocation
 	released bool // what is accepted was confirmed
 	held     *Held
@@ -169,10 +172,10 @@ func New(cfg Config) *Controller {
 		requests:  make(chan request),
 		releases:  make(chan chan error),
 		read:      make(chan reading, 1),
-		saves:     make(chan []policy.RevisionChange, 1),
+		saves:     make(chan saving, 1),
 		statuses:  make(chan ask),
 		enforcing: make(chan struct{}),
-		book:      policy.NewBook(cfg.Policy),
+		book:      resolve.New(cfg.Policy),
 		compiler:  flows.NewCompiler(),
 		flushes:   flushes{},
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
+	"github.com/ovs-sg/ovs-sg/policy/resolve"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -316,12 +318,13 @@ func TestAnyPathSameFlows(t *testing.T) {
 		for _, i := range order {
 			r.set(states[i])
 			h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: states[i].ports})
-			objects, problems := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(states[i].policy)})
+			objects, problems := manifest.Decode(manifest.File{Name: "policy.yaml", Data: []byte(states[i].policy)})
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
 			p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
-			want, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: r.c.compiler.Input().Classes, Mark: r.c.compiler.Input().Mark})
+			model, _ := resolve.Once(p, h.vifs)
+			want, err := flows.Compile(flows.Input{Model: model, Infra: h.infra, Classes: r.c.compiler.Input().Classes, Mark: r.c.compiler.Input().Mark})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -463,9 +466,10 @@ func TestEpochsWrap(t *testing.T) {
 func withEpoch(t *testing.T, old *flows.Set, epoch uint32) *flows.Set {
 	t.Helper()
 	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: twoPorts})
-	objects, _ := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(twoVMs(nil, ssh, egress))})
+	objects, _ := manifest.Decode(manifest.File{Name: "policy.yaml", Data: []byte(twoVMs(nil, ssh, egress))})
 	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
-	out, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: map[uint16]flows.Class{2: {Epochs: flows.Epochs{epoch, epoch}}, 3: {Epochs: flows.Epochs{epoch, epoch}}}})
+	model, _ := resolve.Once(p, h.vifs)
+	out, err := flows.Compile(flows.Input{Model: model, Infra: h.infra, Classes: map[uint16]flows.Class{2: {Epochs: flows.Epochs{epoch, epoch}}, 3: {Epochs: flows.Epochs{epoch, epoch}}}})
 	if err != nil || out.Len() != old.Len() {
 		t.Fatalf("%v, %d flows, %d before", err, out.Len(), old.Len())
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
-	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 )
 
 // fakeSwitch is a switch in memory. It outlives connections to it.
@@ -187,7 +187,7 @@ func vmPort(name string, ofport int, id string) ovsdb.Port {
 var uplinkPort = ovsdb.Port{Name: "eth0", PortName: "eth0", OFPort: 1, Kind: ovsdb.Infrastructure}
 
 func (r *rig) sendFiles(policyText string) {
-	r.files <- Files{Seq: r.seq, Changes: []policy.FileChange{{File: policy.File{Name: "policy.yaml", Data: []byte(policyText)}}}, Since: time.Now()}
+	r.files <- Files{Seq: r.seq, Changes: []dirsource.FileChange{{File: dirsource.File{Name: "policy.yaml", Data: []byte(policyText)}}}, Since: time.Now()}
 }
 
 func (r *rig) sendPorts(ports []ovsdb.Port) {

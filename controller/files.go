@@ -1,10 +1,13 @@
 package controller
 
 import (
+	"maps"
+
 	"go.uber.org/zap"
 
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 )
 
 // news is where files come from; nil while the first are being read.
@@ -18,7 +21,7 @@ func (c *Controller) news() <-chan Files {
 // reading is what the ledger says of files.
 type reading struct {
 	files  Files
-	change policy.LedgerChange
+	change dirsource.Change
 }
 
 // takeFiles files what has changed in the directory. The first time, that is
@@ -29,7 +32,7 @@ func (c *Controller) takeFiles(f Files) {
 		go func() { c.read <- reading{f, c.ledger.Update(f.Changes)} }()
 		return
 	}
-	var change policy.LedgerChange
+	var change dirsource.Change
 	if len(f.Changes) > 0 {
 		change = c.ledger.Update(f.Changes)
 	}
@@ -47,15 +50,23 @@ func (c *Controller) filed(r reading) {
 	f.Changes = nil
 	c.files = &f
 	if !known && c.cfg.Store != nil {
-		c.unsaved = c.vanished(change.Versions)
+		c.unsaved = c.vanished(change.Revisions)
 	}
-	if known && len(change.Versions) == 0 {
+	if known && len(change.Revisions) == 0 {
 		c.unchanged()
 		return
 	}
-	c.accepted = policy.Merge(c.accepted, change.Versions)
+	c.accepted = policy.Merge(c.accepted, change.Revisions)
 	if c.cfg.Store != nil {
-		c.unsaved = policy.Merge(c.unsaved, change.Versions)
+		c.unsaved = policy.Merge(c.unsaved, change.Revisions)
+		contents := make(map[*policy.Revision][]byte)
+		for _, r := range c.unsaved {
+			contents[r.After] = c.contents[r.After]
+		}
+		for i, r := range change.Revisions {
+			contents[r.After] = change.Data[i]
+		}
+		c.contents = contents
 	}
 	c.released = false
 	c.change.begin(f.Since)
@@ -79,7 +90,7 @@ func (c *Controller) vanished(first []policy.RevisionChange) (gone []policy.Revi
 }
 
 // restore takes over what was accepted before a restart.
-func (c *Controller) restore(files []policy.File) {
+func (c *Controller) restore(files []dirsource.File) {
 	for _, f := range files {
 		c.stored = append(c.stored, f.Name)
 	}
@@ -87,7 +98,7 @@ func (c *Controller) restore(files []policy.File) {
 	if c.cfg.MaxRevoke > 0 && len(c.stored) > 0 {
 		// What comes is held against what was in force.
 		c.guarded = true
-		ch := c.book.Update(c.ledger.Restored(), nil)
+		ch := c.book.Update(c.ledger.Restored().Revisions, nil)
 		_, _, _ = c.compiler.Update(ch, flows.Host{}) // nothing is compiled yet
 	}
 }
@@ -98,27 +109,35 @@ func (c *Controller) save() {
 	if len(c.unsaved) == 0 || c.cfg.MaxRevoke > 0 && (len(c.accepted) > 0 || c.dirty) {
 		return
 	}
-	changes := c.unsaved
+	s := saving{c.unsaved, c.contents}
 	select {
 	case waiting := <-c.saves:
-		changes = policy.Merge(waiting, changes)
+		s.changes = policy.Merge(waiting.changes, s.changes)
+		maps.Copy(waiting.contents, s.contents)
+		s.contents = waiting.contents
 	default:
 	}
-	c.unsaved = nil
-	c.saves <- changes
+	c.unsaved, c.contents = nil, nil
+	c.saves <- s
+}
+
+// saving is changes to save, and the contents of their revisions.
+type saving struct {
+	changes  []policy.RevisionChange
+	contents map[*policy.Revision][]byte
 }
 
 // keepSaving writes what save hands over, aside from the loop, which disks
 // must not hold up, until the channel is closed.
 func (c *Controller) keepSaving() {
-	for changes := range c.saves {
-		var changed []policy.File
+	for s := range c.saves {
+		var changed []dirsource.File
 		var removed []string
-		for _, v := range changes {
+		for _, v := range s.changes {
 			if v.After == nil {
 				removed = append(removed, v.Name)
 			} else {
-				changed = append(changed, policy.File{Name: v.Name, Data: v.Data})
+				changed = append(changed, dirsource.File{Name: v.Name, Data: s.contents[v.After]})
 			}
 		}
 		if err := c.cfg.Store.Save(changed, removed); err != nil {

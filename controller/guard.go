@@ -38,7 +38,7 @@ func (c *Controller) advance() policy.ModelChange {
 			c.book.Update(policy.Invert(accepted), vifs)
 			return change
 		}
-		change = change.Then(next)
+		change = change.Compose(next)
 	} else {
 		change = c.book.Update(accepted, vifs)
 	}

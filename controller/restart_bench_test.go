@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/ovs-sg/ovs-sg/ovsdb"
-	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 )
 
@@ -19,7 +18,7 @@ func BenchmarkRestart(b *testing.B) {
 	files[0].File.Data = []byte("# no group\n")
 	dir, sw := b.TempDir(), newFakeSwitch()
 	var start, cpu, stop time.Duration
-	run := func(b *testing.B, change ...policy.FileChange) {
+	run := func(b *testing.B, change ...dirsource.FileChange) {
 		filesIn, ports := make(chan Files), make(chan ovsdb.Snapshot)
 		cfg := Config{
 			Bridge: "br0", Files: filesIn, Ports: ports,
@@ -52,7 +51,7 @@ func BenchmarkRestart(b *testing.B) {
 		stop += time.Since(began)
 	}
 	run(b)
-	gone := policy.FileChange{File: policy.File{Name: "vm7.yaml"}, Gone: true}
+	gone := dirsource.FileChange{File: dirsource.File{Name: "vm7.yaml"}, Gone: true}
 	for _, what := range []string{"same", "changed"} {
 		b.Run(what, func(b *testing.B) {
 			start, cpu, stop = 0, 0, 0

@@ -7,6 +7,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
+	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
 
 // The flows are lost while no agent runs (del-flows, a switch that starts anew
@@ -39,10 +41,11 @@ func TestWrapWhenTakingOver(t *testing.T) {
 	r.set(state{twoVMs(far, both...), twoPorts})
 	r.stop()
 	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: twoPorts})
-	objects, _ := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(twoVMs(far, both...))})
+	objects, _ := manifest.Decode(manifest.File{Name: "policy.yaml", Data: []byte(twoVMs(far, both...))})
 	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
 	e := flows.Epochs{flows.MaxEpoch, flows.MaxEpoch}
-	set, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: map[uint16]flows.Class{2: {Epochs: e}, 3: {Epochs: flows.Epochs{3, 3}}}})
+	model, _ := resolve.Once(p, h.vifs)
+	set, err := flows.Compile(flows.Input{Model: model, Infra: h.infra, Classes: map[uint16]flows.Class{2: {Epochs: e}, 3: {Epochs: flows.Epochs{3, 3}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

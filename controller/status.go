@@ -12,6 +12,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 )
 
 // Status is what the agent knows of itself. Its JSON form is the output of
@@ -121,8 +122,8 @@ func (c *Controller) what(format string, args ...any) {
 
 // noteFiles remembers which files changed, for the log. A file that is refused
 // again for the same reasons is not logged again.
-func (c *Controller) noteFiles(change policy.LedgerChange) {
-	for _, v := range change.Versions {
+func (c *Controller) noteFiles(change dirsource.Change) {
+	for _, v := range change.Revisions {
 		switch {
 		case v.Before == nil:
 			c.what("+%s", v.Name)

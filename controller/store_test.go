@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 )
 
@@ -18,14 +17,14 @@ type memoryStore struct{ files map[string][]byte }
 
 func newMemoryStore() *memoryStore { return &memoryStore{files: map[string][]byte{}} }
 
-func (s *memoryStore) Files() (out []policy.File) {
+func (s *memoryStore) Files() (out []dirsource.File) {
 	for name, data := range s.files {
-		out = append(out, policy.File{Name: name, Data: data})
+		out = append(out, dirsource.File{Name: name, Data: data})
 	}
 	return out
 }
 
-func (s *memoryStore) Save(changed []policy.File, removed []string) error {
+func (s *memoryStore) Save(changed []dirsource.File, removed []string) error {
 	for _, f := range changed {
 		s.files[f.Name] = f.Data
 	}
@@ -36,14 +35,14 @@ func (s *memoryStore) Save(changed []policy.File, removed []string) error {
 }
 
 // send sends what has changed in the directory, and the ports.
-func (r *rig) send(changes ...policy.FileChange) {
+func (r *rig) send(changes ...dirsource.FileChange) {
 	r.seq++
 	r.files <- Files{Seq: r.seq, Changes: changes, Since: time.Now()}
 	r.sendPorts(twoPorts)
 }
 
-func change(name, text string) policy.FileChange {
-	return policy.FileChange{File: policy.File{Name: name, Data: []byte(text)}}
+func change(name, text string) dirsource.FileChange {
+	return dirsource.FileChange{File: dirsource.File{Name: name, Data: []byte(text)}}
 }
 
 // TestChangedWhileDown: whatever happened to the files while the agent was
@@ -52,21 +51,21 @@ func change(name, text string) policy.FileChange {
 func TestChangedWhileDown(t *testing.T) {
 	vms := manifests([]string{"one 10.0.0.1 a", "two 10.0.0.2 b"}, nil)
 	group := func(name string, rules ...string) string { return manifests(nil, map[string][]string{name: rules}) }
-	first := []policy.FileChange{change("a.yaml", group("a", ssh, fromB)), change("b.yaml", group("b", egress)), change("vms.yaml", vms)}
-	same := func(c ...policy.FileChange) []policy.FileChange { return slices.Concat(c, first[len(c):]) }
-	removed := policy.FileChange{File: policy.File{Name: "a.yaml"}, Gone: true}
-	for what, files := range map[string][]policy.FileChange{
+	first := []dirsource.FileChange{change("a.yaml", group("a", ssh, fromB)), change("b.yaml", group("b", egress)), change("vms.yaml", vms)}
+	same := func(c ...dirsource.FileChange) []dirsource.FileChange { return slices.Concat(c, first[len(c):]) }
+	removed := dirsource.FileChange{File: dirsource.File{Name: "a.yaml"}, Gone: true}
+	for what, files := range map[string][]dirsource.FileChange{
 		"same":     same(),
 		"changed":  same(change("a.yaml", group("a", egress))),
 		"broken":   same(change("a.yaml", "{")),
 		"empty":    same(change("a.yaml", "")),
 		"removed":  same(removed),
-		"another":  append([]policy.FileChange{change("0.yaml", group("c", ssh))}, first...),
-		"stolen":   append([]policy.FileChange{change("0.yaml", group("a", egress))}, first...),
-		"renamed":  slices.Concat([]policy.FileChange{change("0.yaml", string(first[0].File.Data)), removed}, first[1:]),
+		"another":  append([]dirsource.FileChange{change("0.yaml", group("c", ssh))}, first...),
+		"stolen":   append([]dirsource.FileChange{change("0.yaml", group("a", egress))}, first...),
+		"renamed":  slices.Concat([]dirsource.FileChange{change("0.yaml", string(first[0].File.Data)), removed}, first[1:]),
 		"moved":    same(change("a.yaml", group("b", ssh)), change("b.yaml", group("a", egress))),
 		"conflict": same(change("a.yaml", group("b", ssh))),
-		"unread":   same(policy.FileChange{File: policy.File{Name: "a.yaml", Unreadable: "permission denied"}}),
+		"unread":   same(dirsource.FileChange{File: dirsource.File{Name: "a.yaml", Unreadable: "permission denied"}}),
 	} {
 		for _, revoke := range []float64{0, 0.3} {
 			var want string
@@ -80,7 +79,7 @@ func TestChangedWhileDown(t *testing.T) {
 					r.stop()
 					r.start()
 					// The first look at the directory does not tell of what is gone.
-					files = slices.DeleteFunc(slices.Clone(files), func(c policy.FileChange) bool { return c.Gone })
+					files = slices.DeleteFunc(slices.Clone(files), func(c dirsource.FileChange) bool { return c.Gone })
 				}
 				r.send(files...)
 				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

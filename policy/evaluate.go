@@ -61,7 +61,7 @@ type Side struct {
 
 // Evaluate judges c by the policy as the manifests say it. It is the reference
 // for everything else that judges: written from the meaning in the package
-// comment, in the plainest way, with nothing of Resolve in it, and slow.
+// comment, in the plainest way, with nothing of package resolve in it, and slow.
 //
 // A local originator may only use an address of its own, to which belongs the
 // link-local one of its MAC if it has any IPv6 address. The destination
@@ -93,7 +93,7 @@ func side(p *Policy, vifs []VIF, dir Direction, self Party, remote netip.Addr, c
 	}
 	vpc := vpcOf(p, at)
 	var allowing []string
-	for _, group := range p.GroupsOf(at.vm) {
+	for _, group := range p.opts.GroupsOf(&at.vm) {
 		g, written := findGroup(p, group)
 		if !written && group.Name == p.opts.DefaultGroup {
 			if name := builtInAllows(p, at, dir, remote); name != "" {
@@ -117,7 +117,7 @@ func side(p *Policy, vifs []VIF, dir Direction, self Party, remote netip.Addr, c
 // missing says what no group of the VM has.
 func missing(p *Policy, at attachment, dir Direction, remote netip.Addr, c Connection) string {
 	var have, gone []string
-	for _, k := range p.GroupsOf(at.vm) {
+	for _, k := range p.opts.GroupsOf(&at.vm) {
 		if _, ok := findGroup(p, k); ok || k.Name == p.opts.DefaultGroup {
 			have = append(have, k.Name)
 		} else {
@@ -159,7 +159,7 @@ func remoteFits(p *Policy, r Remote, vpc string, addr netip.Addr) bool {
 	case RemoteCIDR:
 		return r.Prefix.Contains(addr)
 	case RemoteSubnet:
-		for _, s := range p.subnets {
+		for _, s := range p.objects.Subnets {
 			if s.Key == r.Ref && inSubnet(s, addr) {
 				return true
 			}
@@ -173,7 +173,7 @@ func remoteFits(p *Policy, r Remote, vpc string, addr netip.Addr) bool {
 			return false
 		}
 		for at := range attachments(p) {
-			if !slices.Contains(at.n.Addrs, addr) || !slices.Contains(p.GroupsOf(at.vm), r.Ref) {
+			if !slices.Contains(at.n.Addrs, addr) || !slices.Contains(p.opts.GroupsOf(&at.vm), r.Ref) {
 				continue
 			}
 			if vpcOf(p, at) == vpc && slices.Contains(addrsOf(p, at), addr) {
@@ -194,7 +194,7 @@ func builtInAllows(p *Policy, at attachment, dir Direction, remote netip.Addr) s
 	if dir == Egress {
 		return "all-egress"
 	}
-	for _, s := range p.subnets {
+	for _, s := range p.objects.Subnets {
 		if !inSubnet(s, remote) {
 			continue
 		}
