@@ -22,9 +22,11 @@ const module = "github.com/ovs-sg/ovs-sg"
 var arrows = map[string][]string{
 	"":                 {},
 	"cmd/ovs-sg":       {"controller", "flows", "flows/openflow", "ovsdb", "ovsdb/unixctl", "policy", "policy/dirsource"},
-	"controller":       {"flows", "ovsdb", "policy"},
+	"controller":       {"flows", "flows/compile", "ovsdb", "policy"},
 	"flows":            {"policy"},
+	"flows/compile":    {"flows", "flows/pipeline", "policy"},
 	"flows/openflow":   {"flows", "policy"},
+	"flows/pipeline":   {"flows", "policy"},
 	"ovsdb":            {},
 	"ovsdb/unixctl":    {"ovsdb"},
 	"policy":           {},
@@ -49,7 +51,7 @@ var owners = map[string]string{
 // pure packages go from values to values: no file, no socket, no clock, no log.
 // Of package time they use the types that they pass on.
 var (
-	pure   = []string{"policy", "flows"}
+	pure   = []string{"policy", "flows", "flows/pipeline", "flows/compile"}
 	impure = []string{"os", "os/exec", "os/signal", "io/fs", "io/ioutil", "net", "net/http", "syscall", "math/rand", "math/rand/v2",
 		"crypto/rand", "log", "log/slog", "path/filepath", "go.uber.org/zap"}
 )

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
@@ -118,12 +119,12 @@ func (c *Controller) takeOver(desired *flows.Set) (*flows.Set, error) {
 		}
 	}
 	raise := func(d policy.Direction) {
-		c.compiler.Raise(d)
+		c.compiler.RaiseEpochs(d)
 		if c.compiler.Wrapped() {
 			c.flushes.everything()
 		}
 	}
-	egress, ingress := flows.MembersShrank(desired, c.installed)
+	egress, ingress := compile.MembersShrank(desired, c.installed)
 	if egress {
 		raise(policy.Egress)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
@@ -50,7 +51,7 @@ func BenchmarkChange(b *testing.B) {
 	for _, members := range []int{100, 1000, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
 			var ledger policy.Ledger
-			book, compiler := policy.NewBook(policy.Options{}), flows.NewCompiler()
+			book, compiler := policy.NewBook(policy.Options{}), compile.New()
 			files, vifs := crowd(members)
 			if _, _, err := compiler.Update(book.Update(ledger.Update(files).Versions, vifs), flows.Host{}); err != nil {
 				b.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
@@ -126,7 +127,7 @@ type Controller struct {
 	infra     map[uint32]bool // the ports that NORMAL may have learned from; nil: unknown
 	installed *flows.Set      // nil: unknown
 	early     chan opened     // the first connection, while it is being opened
-	compiler  *flows.Compiler
+	compiler  *compile.Compiler
 	adopted   bool // the compiler knows what was installed before a restart
 	tookOver  bool // and what only the installed flows tell of is seen to
 	prepared  bool // the bridge was set up once
@@ -173,7 +174,7 @@ func New(cfg Config) *Controller {
 		statuses:  make(chan ask),
 		enforcing: make(chan struct{}),
 		book:      policy.NewBook(cfg.Policy),
-		compiler:  flows.NewCompiler(),
+		compiler:  compile.New(),
 		flushes:   flushes{},
 	}
 }

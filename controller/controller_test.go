@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/testbed"
@@ -321,7 +322,8 @@ func TestAnyPathSameFlows(t *testing.T) {
 				t.Fatal(problems)
 			}
 			p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
-			want, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: r.c.compiler.Input().Classes, Mark: r.c.compiler.Input().Mark})
+			want, err := compile.Full(compile.Input{Model: p.Resolve(h.vifs), Host: flows.Host{Infra: h.infra},
+				Classes: r.c.compiler.Input().Classes, HighestEpoch: r.c.compiler.Input().HighestEpoch})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -465,7 +467,8 @@ func withEpoch(t *testing.T, old *flows.Set, epoch uint32) *flows.Set {
 	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: twoPorts})
 	objects, _ := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(twoVMs(nil, ssh, egress))})
 	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
-	out, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: map[uint16]flows.Class{2: {Epochs: flows.Epochs{epoch, epoch}}, 3: {Epochs: flows.Epochs{epoch, epoch}}}})
+	out, err := compile.Full(compile.Input{Model: p.Resolve(h.vifs), Host: flows.Host{Infra: h.infra},
+		Classes: map[uint16]compile.Class{2: {Epochs: flows.Epochs{epoch, epoch}}, 3: {Epochs: flows.Epochs{epoch, epoch}}}})
 	if err != nil || out.Len() != old.Len() {
 		t.Fatalf("%v, %d flows, %d before", err, out.Len(), old.Len())
 	}

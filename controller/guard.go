@@ -7,7 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
@@ -31,9 +31,9 @@ func (c *Controller) advance() policy.ModelChange {
 	var change policy.ModelChange
 	if c.guarded && c.cfg.MaxRevoke > 0 && !c.released && len(accepted) > 0 {
 		change = c.book.Update(nil, vifs)
-		before := flows.NewGrants(c.book.Local())
+		before := compile.NewGrants(c.book.Local())
 		next := c.book.Update(accepted, vifs)
-		if held := c.weigh(flows.NewGrants(c.book.Local()).Revokes(before)); held != nil {
+		if held := c.weigh(compile.NewGrants(c.book.Local()).Revokes(before)); held != nil {
 			c.hold(held)
 			c.book.Update(policy.Invert(accepted), vifs)
 			return change
@@ -48,7 +48,7 @@ func (c *Controller) advance() policy.ModelChange {
 }
 
 // weigh says why a change is to be held, or nil.
-func (c *Controller) weigh(r flows.Revocation) *Held {
+func (c *Controller) weigh(r compile.Revocation) *Held {
 	held := &Held{Rules: r.Before, Removed: r.Removed, VMs: r.Ports, Cut: r.Cut}
 	switch {
 	case r.Ports > 0 && r.Cut == r.Ports:

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
@@ -42,7 +43,8 @@ func TestWrapWhenTakingOver(t *testing.T) {
 	objects, _ := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(twoVMs(far, both...))})
 	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
 	e := flows.Epochs{flows.MaxEpoch, flows.MaxEpoch}
-	set, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: map[uint16]flows.Class{2: {Epochs: e}, 3: {Epochs: flows.Epochs{3, 3}}}})
+	set, err := compile.Full(compile.Input{Model: p.Resolve(h.vifs), Host: flows.Host{Infra: h.infra},
+		Classes: map[uint16]compile.Class{2: {Epochs: e}, 3: {Epochs: flows.Epochs{3, 3}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,11 +43,15 @@ const (
 	nxCTClear        = 43
 )
 
+// Drop in place of the next table ends the way of a packet: what the actions do
+// not output is dropped.
+const Drop = -1
+
 // Action is one action in wire form.
 type Action []byte
 
-// NewActions makes instructions from actions and, if next is not negative,
-// a goto_table.
+// NewActions makes instructions from actions and, unless next is [Drop], a
+// goto_table.
 func NewActions(next int, as ...Action) Actions {
 	var b []byte
 	n := 0
@@ -238,7 +242,8 @@ type Conjunction struct {
 	K, N uint8
 }
 
-func (c Conjunction) action() Action {
+// Action is the action that adds the clause to a flow.
+func (c Conjunction) Action() Action {
 	return nicira(nxConjunction, append([]byte{c.K - 1, c.N}, binary.BigEndian.AppendUint32(nil, c.ID)...)...)
 }
 
@@ -253,8 +258,9 @@ func splitActions(b []byte) (as []Action) {
 	return as
 }
 
-// reg returns what the actions set a register to.
-func (a Actions) reg(reg Field) (v uint32, ok bool) {
+// Reg returns the value that the actions set a register to; ok is false if they
+// do not set it as a whole.
+func (a Actions) Reg(reg Field) (v uint32, ok bool) {
 	for rest := []byte(a.wire); len(rest) >= 8; rest = rest[binary.BigEndian.Uint16(rest[2:]):] {
 		if binary.BigEndian.Uint16(rest) != instructionApply {
 			continue

@@ -45,6 +45,12 @@ type Term struct {
 	value, mask []byte // mask nil: exact
 }
 
+// Contradicts says whether no packet matches both terms, because they ask for
+// different values of the same field. Terms with a mask never contradict.
+func (t Term) Contradicts(o Term) bool {
+	return t.field == o.field && t.mask == nil && o.mask == nil && !bytes.Equal(t.value, o.value)
+}
+
 // NewMatch makes the match that has all of the terms. A later term for a
 // field replaces an earlier one; a term whose mask is all zero is left out.
 func NewMatch(terms ...Term) Match {
@@ -276,8 +282,9 @@ func (m Match) terms() (ts []Term, unknown [][]byte) {
 	return ts, unknown
 }
 
-// label returns the ct_label that is matched, and its mask.
-func (m Match) label() (value, mask Label, ok bool) {
+// Label returns the ct_label that is matched, and its mask; ok is false if the
+// match has no ct_label.
+func (m Match) Label() (value, mask Label, ok bool) {
 	of := func(b []byte) Label {
 		return Label{uint32(be(b[:4])), uint32(be(b[4:8])), uint32(be(b[8:12])), uint32(be(b[12:16]))}
 	}
@@ -292,6 +299,18 @@ func (m Match) label() (value, mask Label, ok bool) {
 		return of(t.value), of(t.mask), true
 	}
 	return Label{}, Label{}, false
+}
+
+// Addr returns the address that one of the address fields must have exactly; ok
+// is false if the match leaves bits of it open.
+func (m Match) Addr(f Field) (a netip.Addr, ok bool) {
+	ts, _ := m.terms()
+	for _, t := range ts {
+		if t.field == f && t.mask == nil {
+			return netip.AddrFromSlice(t.value)
+		}
+	}
+	return netip.Addr{}, false
 }
 
 // Get returns the value and the mask (all ones if exact) of a field of at

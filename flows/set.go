@@ -13,6 +13,9 @@ import (
 // ready.
 type Set struct{ m map[Key]Flow }
 
+// NewSet returns an empty set with room for n flows.
+func NewSet(n int) *Set { return &Set{make(map[Key]Flow, n)} }
+
 // Len is the number of flows.
 func (s *Set) Len() int { return len(s.m) }
 
@@ -36,9 +39,9 @@ func (s *Set) Delete(k Key) { delete(s.m, k) }
 // Clone returns a copy.
 func (s *Set) Clone() *Set { return &Set{maps.Clone(s.m)} }
 
-// add is Put for the compiler, which must never make two different flows
-// with one key.
-func (s *Set) add(f Flow) error {
+// Add adds a flow. Errors: the set has another flow with the same key, which
+// stays; the compiler must never make two such flows.
+func (s *Set) Add(f Flow) error {
 	if old, ok := s.m[f.Key]; ok && old != f {
 		return fmt.Errorf("compile: two flows with one key: %s / %s", old, f)
 	}

@@ -93,17 +93,17 @@ const (
 
 // Values of RegND.
 const (
-	ndLinkLayer = 1 + iota // the link-layer address in it is the VM's
-	ndDone                 // so is the target
+	NDLinkLayer = 1 + iota // the link-layer address in it is the VM's
+	NDDone                 // so is the target
 )
 
 // Values of RegFlood.
 const (
-	floodNone   = iota
-	floodJudged // track once, then one copy for each VM, judged by its ingress rules
-	floodCopy   // such a copy
-	floodDirect // one copy for each VM, no rule governs it
-	floodTrack  // one copy for each VM, tracked and judged as if it were unicast
+	FloodNone   = iota
+	FloodJudged // track once, then one copy for each VM, judged by its ingress rules
+	FloodCopy   // such a copy
+	FloodDirect // one copy for each VM, no rule governs it
+	FloodTrack  // one copy for each VM, tracked and judged as if it were unicast
 )
 
 // Cause says why a packet is denied.
@@ -124,8 +124,8 @@ const (
 const (
 	MaxOFPort = 0x7fff // the highest ofport that is a zone
 	zoneLocal = 0x8000
-	// zoneFlood is for multicast from outside; nothing is ever committed in it.
-	zoneFlood = 0xf000
+	// ZoneFlood is for multicast from outside; nothing is ever committed in it.
+	ZoneFlood = 0xf000
 )
 
 // LocalZone is the zone of connections between two local VMs of a VLAN.
