@@ -55,13 +55,13 @@ func (b *Book) Update(versions []RevisionChange, vifs []VIF) ModelChange {
 	if u.local {
 		u.resolve()
 		change.Endpoints = changes(before.Endpoints, b.local.Endpoints,
-			func(a, b *Endpoint) int { return cmp.Compare(a.OFPort, b.OFPort) }, sameEndpoint)
+			func(a, b *Endpoint) int { return cmp.Compare(a.OFPort, b.OFPort) }, (*Endpoint).Equal)
 	} else {
 		u.remake()
 	}
 	if u.local || u.remade {
 		change.Groups = changes(before.Groups, b.local.Groups,
-			func(a, b *RuleGroup) int { return cmp.Compare(a.ID, b.ID) }, sameRuleGroup)
+			func(a, b *RuleGroup) int { return cmp.Compare(a.ID, b.ID) }, (*RuleGroup).Equal)
 	}
 	return change
 }
@@ -92,21 +92,4 @@ func changes[T any](before, after []T, compare func(a, b *T) int, same func(a, b
 		}
 	}
 	return out
-}
-
-func sameEndpoint(a, b *Endpoint) bool {
-	return a.VIF == b.VIF && a.OFPort == b.OFPort && a.Tag == b.Tag && a.MAC == b.MAC && slices.Equal(a.Addrs, b.Addrs) &&
-		a.VM == b.VM && a.Known == b.Known && a.VPC == b.VPC && slices.Equal(a.Subnets, b.Subnets) && slices.Equal(a.Groups, b.Groups)
-}
-
-func sameRuleGroup(a, b *RuleGroup) bool {
-	return a.ID == b.ID && slices.EqualFunc(a.Rules, b.Rules, func(a, b ResolvedRule) bool {
-		return a.Group == b.Group && a.Name == b.Name && a.Direction == b.Direction && a.Protocol == b.Protocol &&
-			a.Ports == b.Ports && a.Remote.Kind == b.Remote.Kind && a.Remote.Group == b.Remote.Group &&
-			slices.Equal(a.Remote.Prefixes, b.Remote.Prefixes)
-	})
-}
-
-func sameMember(a, b *Member) bool {
-	return a.VPC == b.VPC && a.Addr == b.Addr && slices.Equal(a.Groups, b.Groups) && a.VM == b.VM && a.Interface == b.Interface
 }

@@ -239,7 +239,7 @@ func (u *bookUpdate) memberChanges() []Change[Member] {
 	var out []Change[Member]
 	for c, before := range u.members {
 		after := u.x.member(c.vpc, c.addr)
-		if before == after || before != nil && after != nil && sameMember(before, after) {
+		if before == after || before != nil && after != nil && before.Equal(after) {
 			continue
 		}
 		out = append(out, Change[Member]{before, after})
@@ -293,7 +293,7 @@ func (u *bookUpdate) remake() {
 			continue
 		}
 		after := ruleGroup(u.x, u.x.groups[k])
-		if sameRuleGroup(&before, &after) {
+		if before.Equal(&after) {
 			continue
 		}
 		if !u.remade {

@@ -17,38 +17,31 @@ type Party struct {
 type Connection struct {
 	Originator, Responder Party
 	Protocol              uint8  // IP protocol number
-	Port                  uint16 // destination port; looked at with TCP and UDP only
+	Port                  uint16 // destination port; looked at where the protocol has ports
 }
-
-// IP protocol numbers that rules know by name.
-const (
-	ipICMP   = 1
-	ipTCP    = 6
-	ipUDP    = 17
-	ipICMPv6 = 58
-)
 
 // String returns the connection as "TCP 10.0.0.1 -> 10.0.0.2 port 80".
 func (c Connection) String() string {
-	s := fmt.Sprintf("%s %s -> %s", protocolName(c.Protocol), c.Originator.Addr, c.Responder.Addr)
-	if c.Protocol == ipTCP || c.Protocol == ipUDP {
-		s += fmt.Sprintf(" port %d", c.Port)
+	return fmt.Sprintf("%s %s -> %s", protocolName(c.Protocol), c.Originator.Addr, c.Responder.Addr) + c.port()
+}
+
+// port returns " port 80"; "" if the protocol has no ports.
+func (c Connection) port() string {
+	if p, _ := protocolOf(c.Protocol); p.HasPorts() {
+		return fmt.Sprintf(" port %d", c.Port)
 	}
-	return s
+	return ""
 }
 
 func protocolName(n uint8) string {
-	switch n {
-	case ipICMP:
-		return "ICMP"
-	case ipTCP:
-		return "TCP"
-	case ipUDP:
-		return "UDP"
-	case ipICMPv6:
-		return "ICMPv6"
+	p, ok := protocolOf(n)
+	switch v4, _ := p.Numbers(); {
+	case !ok:
+		return fmt.Sprintf("IP protocol %d", n)
+	case n != v4:
+		return p.String() + "v6"
 	}
-	return fmt.Sprintf("IP protocol %d", n)
+	return p.String()
 }
 
 // Verdict is the judgement of a connection.
@@ -131,10 +124,7 @@ func missing(p *Policy, at attachment, dir Direction, remote netip.Addr, c Conne
 			gone = append(gone, k.Name)
 		}
 	}
-	what := protocolName(c.Protocol)
-	if c.Protocol == ipTCP || c.Protocol == ipUDP {
-		what += fmt.Sprintf(" port %d", c.Port)
-	}
+	what := protocolName(c.Protocol) + c.port()
 	s := fmt.Sprintf("no %s rule in the groups of VM %s (%s) allows %s from %s",
 		strings.ToLower(dir.String()), at.vm.Key, strings.Join(have, ", "), what, remote)
 	if dir == Egress {
@@ -151,20 +141,14 @@ func missing(p *Policy, at attachment, dir Direction, remote netip.Addr, c Conne
 
 // protocolFits reports whether r is about the protocol and port of c.
 func protocolFits(r Rule, c Connection) bool {
-	switch r.Protocol {
-	case All:
+	if r.Protocol == All {
 		return true
-	case ICMP:
-		if c.Originator.Addr.Is4() {
-			return c.Protocol == ipICMP
-		}
-		return c.Protocol == ipICMPv6
-	case TCP:
-		return c.Protocol == ipTCP && r.Ports.First <= c.Port && c.Port <= r.Ports.Last
-	case UDP:
-		return c.Protocol == ipUDP && r.Ports.First <= c.Port && c.Port <= r.Ports.Last
 	}
-	return false
+	number, ipv6 := r.Protocol.Numbers()
+	if c.Originator.Addr.Is6() {
+		number = ipv6
+	}
+	return c.Protocol == number && (!r.Protocol.HasPorts() || r.Ports.First <= c.Port && c.Port <= r.Ports.Last)
 }
 
 // remoteFits reports whether addr is what a rule of a VM in vpc means by r.

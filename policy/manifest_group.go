@@ -62,24 +62,16 @@ func (d *decoder) rule(f *fields, r *Rule, namespace string) {
 			}
 		}
 	}
-	ported := true // report misplaced ports only where the protocol is known
+	ported := false
 	if v, ok := f.take("protocol"); ok {
+		ported = true // of an unknown protocol, misplaced ports are not reported
 		if s, ok := d.text(v); ok {
-			switch s {
-			case "TCP":
-				r.Protocol = TCP
-			case "UDP":
-				r.Protocol = UDP
-			case "ICMP":
-				r.Protocol, ported = ICMP, false
-			case "All":
-				r.Protocol, ported = All, false
-			default:
-				d.fail(v, "%q must be TCP, UDP, ICMP or All", s)
+			p, known := ParseProtocol(s)
+			if r.Protocol, ported = p, p.HasPorts(); !known {
+				ported = true
+				d.fail(v, "%q must be %s", s, ProtocolNames())
 			}
 		}
-	} else {
-		ported = false
 	}
 	r.Ports = d.ports(f, ported)
 	if v, ok := f.take("remote"); ok {
@@ -94,7 +86,7 @@ func (d *decoder) ports(f *fields, allowed bool) PortRange {
 	if !allowed {
 		for _, v := range []value{v, end} {
 			if v.Node != nil {
-				d.fail(v, "only allowed with protocol TCP or UDP")
+				d.fail(v, "only allowed with protocol %s", PortedProtocolNames())
 			}
 		}
 		return allPorts

@@ -42,38 +42,7 @@ func (d Direction) String() string {
 	return "Direction(" + strconv.Itoa(int(d)) + ")"
 }
 
-// Protocol is the protocol of a rule.
-type Protocol uint8
-
-// The protocols. The zero value is All, which is also what a rule without
-// protocol means.
-const (
-	// All is every IP protocol.
-	All Protocol = iota
-	// TCP is IP protocol 6.
-	TCP
-	// UDP is IP protocol 17.
-	UDP
-	// ICMP is IP protocol 1 over IPv4 and 58 over IPv6.
-	ICMP
-)
-
-// String returns the word the manifests use.
-func (p Protocol) String() string {
-	switch p {
-	case All:
-		return "All"
-	case TCP:
-		return "TCP"
-	case UDP:
-		return "UDP"
-	case ICMP:
-		return "ICMP"
-	}
-	return "Protocol(" + strconv.Itoa(int(p)) + ")"
-}
-
-// PortRange is a range of TCP or UDP destination ports, both ends included.
+// PortRange is a range of destination ports, both ends included.
 // A rule without ports has {0, 65535}; explicit ports are within 1..65535.
 type PortRange struct{ First, Last uint16 }
 
