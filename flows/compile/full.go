@@ -57,7 +57,7 @@ func fullWith(in Input, hash func(string) uint64) (*flows.Set, error) {
 	}
 	for protocol, ranges := range portRanges(c.groups) {
 		for _, b := range pipeline.PortBlocks(ranges) {
-			c.add(pipeline.Service(protocol, b))
+			pipeline.Service(protocol, b, c.emit)
 		}
 	}
 	for _, d := range directions {

@@ -107,7 +107,7 @@ func portRanges(groups []*groupRules) map[policy.Protocol][]policy.PortRange {
 	out := map[policy.Protocol][]policy.PortRange{}
 	for _, g := range groups {
 		for _, r := range g.Rules {
-			if (r.Protocol == policy.TCP || r.Protocol == policy.UDP) && !r.Ports.IsAll() {
+			if r.Protocol.HasPorts() && !r.Ports.IsAll() {
 				out[r.Protocol] = append(out[r.Protocol], r.Ports)
 			}
 		}

@@ -9,18 +9,22 @@ import (
 // servicePorts is the service table for one protocol.
 type servicePorts struct {
 	uses    map[policy.PortRange]int
-	flows   map[pipeline.PortBlock]flows.Flow
+	flows   map[pipeline.PortBlock][]flows.Flow
 	byGroup map[string][]policy.PortRange
 }
 
 // services puts the service table right after rules of groups have changed.
 func (u *flowIndex) services(c *Compiler, touched map[string]bool) {
-	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
-		sp := u.service[protocol]
-		if sp == nil {
-			sp = &servicePorts{map[policy.PortRange]int{}, map[pipeline.PortBlock]flows.Flow{}, map[string][]policy.PortRange{}}
-			u.service[protocol] = sp
+	for id := range touched {
+		if g := c.groups[id]; g != nil {
+			for protocol := range portRanges([]*groupRules{g}) {
+				if u.service[protocol] == nil {
+					u.service[protocol] = &servicePorts{map[policy.PortRange]int{}, map[pipeline.PortBlock][]flows.Flow{}, map[string][]policy.PortRange{}}
+				}
+			}
 		}
+	}
+	for protocol, sp := range u.service {
 		if sp.count(c, protocol, touched) {
 			u.portBlocks(protocol, sp)
 		}
@@ -68,18 +72,18 @@ func (u *flowIndex) portBlocks(protocol policy.Protocol, sp *servicePorts) {
 	if len(ranges) > 0 {
 		blocks = pipeline.PortBlocks(ranges)
 	}
-	now := make(map[pipeline.PortBlock]flows.Flow, len(blocks))
+	now := make(map[pipeline.PortBlock][]flows.Flow, len(blocks))
 	for _, b := range blocks {
-		f, known := sp.flows[b]
+		fs, known := sp.flows[b]
 		if !known {
-			f = pipeline.Service(protocol, b)
-			u.added = append(u.added, f)
+			pipeline.Service(protocol, b, flows.Collect(&fs))
+			u.added = append(u.added, fs...)
 		}
-		now[b] = f
+		now[b] = fs
 	}
-	for b, f := range sp.flows {
+	for b, fs := range sp.flows {
 		if _, stays := now[b]; !stays {
-			u.removed = append(u.removed, f)
+			u.removed = append(u.removed, fs...)
 		}
 	}
 	sp.flows = now

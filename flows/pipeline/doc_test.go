@@ -95,7 +95,7 @@ func TestDocumentNamesEverything(t *testing.T) {
 		want(fmt.Sprintf("| reg%d | %s |", i, name))
 	}
 	for i, name := range constants(t, "../table.go", "Cause") {
-		want(fmt.Sprintf("| 0x%x | %s |", i+1, name))
+		want(fmt.Sprintf("| 0x%x | %s | %s |", i+1, name, flows.Cause(i+1)))
 	}
 	for i, name := range constants(t, "../cookie.go", "Kind") {
 		want(fmt.Sprintf("| %02x | %s |", i, name))

@@ -154,18 +154,15 @@ func prefixChoices(s side, prefixes []netip.Prefix) choices {
 }
 
 func serviceChoices(p policy.Protocol, ports policy.PortRange) choices {
-	if p == policy.ICMP {
-		return choices{
-			{tracked, flows.EthType(flows.EthTypeIPv4), flows.Byte(flows.FieldCTNWProto, flows.ProtoICMP)},
-			{tracked, flows.EthType(flows.EthTypeIPv6), flows.Byte(flows.FieldCTNWProto, flows.ProtoICMPv6)},
-		}
-	}
-	if ports.IsAll() {
-		return choices{{tracked, ctProto(p)}}
+	protocol := protocolChoices(p)
+	if !p.HasPorts() || ports.IsAll() {
+		return protocol
 	}
 	var out choices
-	for _, m := range portMasks(ports) {
-		out = append(out, []flows.Term{tracked, ctProto(p), flows.Port(flows.FieldCTTPDst, m.value, m.mask), flows.RegHas(flows.RegPorts, 1<<m.len())})
+	for _, ts := range protocol {
+		for _, m := range portMasks(ports) {
+			out = append(out, append(ts[:len(ts):len(ts)], flows.Port(flows.FieldCTTPDst, m.value, m.mask), flows.RegHas(flows.RegPorts, 1<<m.len())))
+		}
 	}
 	return out
 }

@@ -68,17 +68,24 @@ func portBlocks(masks []portMask) []PortBlock {
 
 func (m portMask) len() int { return bits.OnesCount16(m.mask) }
 
-// Service returns the flow of a block of ports of a protocol.
-func Service(protocol policy.Protocol, b PortBlock) flows.Flow {
-	// Short prefixes first: the lookup ends with the first that fits.
-	return flows.NewFlow(flows.TableService, uint16(serviceBlock-b.len()), flows.NewCookie(flows.KindClause, 0),
-		flows.NewMatch(tracked, ctProto(protocol), flows.Port(flows.FieldCTTPDst, b.value, b.mask)), flows.Drop,
-		flows.SetReg(flows.RegPorts, b.lengths))
+// Service emits the flows of a block of ports of a protocol that has ports.
+func Service(protocol policy.Protocol, b PortBlock, emit flows.Emitter) {
+	for _, ts := range protocolChoices(protocol) {
+		// Short prefixes first: the lookup ends with the first that fits.
+		emit(flows.TableService, uint16(serviceBlock-b.len()), flows.NewCookie(flows.KindClause, 0),
+			with(ts, flows.Port(flows.FieldCTTPDst, b.value, b.mask)), flows.Drop, flows.SetReg(flows.RegPorts, b.lengths))
+	}
 }
 
-func ctProto(p policy.Protocol) flows.Term {
-	if p == policy.UDP {
-		return flows.Byte(flows.FieldCTNWProto, flows.ProtoUDP)
+// protocolChoices are the matches of a protocol: one if it has the same number over
+// IPv4 and IPv6, else one for each family.
+func protocolChoices(p policy.Protocol) choices {
+	ipv4, ipv6 := p.Numbers()
+	if ipv4 == ipv6 {
+		return choices{{tracked, flows.Byte(flows.FieldCTNWProto, ipv4)}}
 	}
-	return flows.Byte(flows.FieldCTNWProto, flows.ProtoTCP)
+	return choices{
+		{tracked, flows.EthType(flows.EthTypeIPv4), flows.Byte(flows.FieldCTNWProto, ipv4)},
+		{tracked, flows.EthType(flows.EthTypeIPv6), flows.Byte(flows.FieldCTNWProto, ipv6)},
+	}
 }
