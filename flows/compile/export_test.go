@@ -1,6 +1,9 @@
 package compile
 
-import "github.com/ovs-sg/ovs-sg/flows"
+import (
+	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/policy"
+)
 
 // FullWith and NewWith let the tests of exactness choose the hash.
 var (
@@ -36,3 +39,9 @@ func ClassNumbers(s *flows.Set) map[uint16]flows.Epochs {
 
 // Hash returns the compiler's hash.
 func (c *Compiler) Hash() func(string) uint64 { return c.hash }
+
+// ContentKey is contentKey.
+var ContentKey = contentKey
+
+// SameClass says whether two ports may be in one class.
+func SameClass(a, b *policy.Endpoint) bool { return classIDOf(a) == classIDOf(b) }
