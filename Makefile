@@ -97,7 +97,7 @@ lint: tools ## Run go vet, gofmt and, if it is installed, golangci-lint.
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo 'golangci-lint is not installed: skipped'; fi
 
 golden: provision ## Rewrite the golden flows; read the diff as an operator would.
-	$(GO) test ./flows/compile -run CompileGolden -update
+	$(GO) test ./flows/compile -run 'CompileGolden|TestLayout' -update
 	@git --no-pager diff --stat -- flows/compile/testdata
 
 cover: provision ## Show what the tests leave out; bin/cover.html has the lines.

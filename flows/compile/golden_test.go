@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,6 +28,19 @@ type scenario struct {
 	arch  *txtar.Archive
 	path  string
 	ports []portLine
+	// tables are those that the story shows; empty: all.
+	tables []string
+}
+
+// shown returns the flows of the tables that the story shows.
+func (s scenario) shown(set *flows.Set) *flows.Set {
+	out := &flows.Set{}
+	for f := range set.All() {
+		if len(s.tables) == 0 || slices.Contains(s.tables, f.Table.String()) {
+			out.Put(f)
+		}
+	}
+	return out
 }
 
 // portLine is a line of ports.yaml.
@@ -86,6 +100,8 @@ func loadScenarios(t testing.TB) []scenario {
 				if err := yaml.Unmarshal(f.Data, &s.ports); err != nil {
 					t.Fatal(err)
 				}
+			case f.Name == "tables":
+				s.tables = strings.Fields(string(f.Data))
 			case f.Name == "kernel": // the kernel's datapath
 				kernel = true
 			case strings.HasPrefix(f.Name, "../"): // a directory, as seen from flows: the documented example itself
@@ -138,6 +154,25 @@ func input(t testing.TB, p *policy.Policy, ports []portLine) compile.Input {
 	return in
 }
 
+// TestEveryTableHasAStory: each table is shown by a story named after it.
+func TestEveryTableHasAStory(t *testing.T) {
+	shown := map[string]bool{}
+	for _, s := range loadScenarios(t) {
+		for _, table := range s.tables {
+			// egress_est and ingress_est are est.
+			name := strings.TrimPrefix(strings.TrimPrefix(table, "egress_"), "ingress_")
+			if strings.HasPrefix(s.name, strings.ReplaceAll(name, "_", "-")+"-") {
+				shown[table] = true
+			}
+		}
+	}
+	for _, table := range flows.Tables() {
+		if !shown[table.String()] {
+			t.Errorf("no story of testdata shows table %s", table)
+		}
+	}
+}
+
 func TestCompileGolden(t *testing.T) {
 	for _, s := range loadScenarios(t) {
 		t.Run(s.name, func(t *testing.T) {
@@ -145,7 +180,7 @@ func TestCompileGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := set.String()
+			got := s.shown(set).String()
 			if *update {
 				for i := range s.arch.Files {
 					if s.arch.Files[i].Name == "want.flows" {
