@@ -74,12 +74,14 @@ func newLab(t testing.TB) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
+	noFlood := map[uint32]bool{}
 	for _, p := range ports { // as the agent does: NORMAL floods no VM
 		if strings.HasPrefix(p.Name, "vm") {
-			if err := conn.SetNoFlood(ctx, p, true); err != nil {
-				t.Fatal(err)
-			}
+			noFlood[p.OFPort] = true
 		}
+	}
+	if err := conn.NoFlood(ctx, noFlood); err != nil {
+		t.Fatal(err)
 	}
 	tracer, err := o.Tracer()
 	if err != nil {
