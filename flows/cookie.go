@@ -18,8 +18,10 @@ type Cookie uint64
 const (
 	CookieOwner Cookie = 0x5e6 << 52
 	CookieMask  Cookie = 0xfff << 52
-	// Layout is the number of the pipeline's layout: the tables, registers, cookies
-	// and priorities by which an agent reads back flows of an agent before it.
+	// Layout is the number of the pipeline's layout. It must be raised whenever an
+	// agent would misread flows that the agent before it has left: when tables,
+	// registers, zones or cookies change, or the flows that tell epochs, owners and
+	// members. TestLayout of package compile watches over that.
 	Layout = 2
 )
 
@@ -47,22 +49,23 @@ func NewCookie(k Kind, object uint64) Cookie {
 	return CookieOwner | Layout<<48 | Cookie(k)<<40 | Cookie(object&ObjectMask)
 }
 
-// Ours says whether the flow is one of ours, of any layout.
+// Ours reports whether the flow is ours, of any layout.
 func (c Cookie) Ours() bool { return c&CookieMask == CookieOwner }
 
-// Layout is the layout of the pipeline that the flow was made for, see [Layout].
+// Layout returns the layout of the pipeline that the flow was made for, see
+// [Layout].
 func (c Cookie) Layout() uint8 { return uint8(c>>48) & 0xf }
 
-// Kind is what the flow is about.
+// Kind returns what the flow is about.
 func (c Cookie) Kind() Kind { return Kind(c >> 40) }
 
-// Object is the kind's object.
+// Object returns the object, see the kinds.
 func (c Cookie) Object() uint64 { return uint64(c) & ObjectMask }
 
-// String is the text of ovs-ofctl.
+// String returns the text of ovs-ofctl.
 func (c Cookie) String() string { return fmt.Sprintf("0x%x", uint64(c)) }
 
-// OtherLayout says whether some of our flows were made for another layout of the
+// OtherLayout reports whether some of our flows were made for another layout of the
 // pipeline, so that their epochs mean nothing here.
 func OtherLayout(s *Set) bool {
 	for f := range s.All() {

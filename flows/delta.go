@@ -2,15 +2,15 @@ package flows
 
 import "strings"
 
-// Delta is what turns one set of flows into another. Each list is in the order
-// of Key.Compare.
+// Delta is the changes that turn one set of flows into another. Each list is in the
+// order of Key.Compare.
 type Delta struct {
 	Add    []Flow
 	Modify []Flow // the new flows; their keys are installed already
 	Delete []Flow // the old flows
 }
 
-// Diff returns what turns installed into desired.
+// Diff returns the changes that turn installed into desired.
 func Diff(desired, installed *Set) Delta {
 	var d Delta
 	for k, f := range desired.m {
@@ -29,13 +29,13 @@ func Diff(desired, installed *Set) Delta {
 	return Delta{inOrder(d.Add), inOrder(d.Modify), inOrder(d.Delete)}
 }
 
-// Empty says that there is nothing to do.
+// Empty reports whether the delta changes nothing.
 func (d Delta) Empty() bool { return d.Len() == 0 }
 
-// Len is the number of flows to be sent.
+// Len returns the number of flows in the delta.
 func (d Delta) Len() int { return len(d.Add) + len(d.Modify) + len(d.Delete) }
 
-// ApplyTo does to a set what the switch is asked to do.
+// ApplyTo makes the changes in a set.
 func (d Delta) ApplyTo(s *Set) {
 	for _, f := range d.Delete {
 		s.Delete(f.Key)
@@ -48,8 +48,8 @@ func (d Delta) ApplyTo(s *Set) {
 	}
 }
 
-// String lists the changes as ovs-ofctl diff-flows does: "-" old, "+" new. A
-// flow that changes is shown as it will be, with "~".
+// String lists the changes as ovs-ofctl diff-flows does: "-" for a flow that goes,
+// "+" for one that comes. A flow that changes is listed as it will be, with "~".
 func (d Delta) String() string {
 	var b strings.Builder
 	for _, part := range []struct {

@@ -1,6 +1,6 @@
 package flows
 
-// Emitter takes the flows that a part of the pipeline consists of, one a call.
+// An Emitter is called once for each flow that a part of the pipeline consists of.
 // Next is the table to go to, or [Drop].
 type Emitter func(t Table, priority uint16, cookie Cookie, match Match, next int, as ...Action)
 

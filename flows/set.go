@@ -16,7 +16,7 @@ type Set struct{ m map[Key]Flow }
 // NewSet returns an empty set with room for n flows.
 func NewSet(n int) *Set { return &Set{make(map[Key]Flow, n)} }
 
-// Len is the number of flows.
+// Len returns the number of flows.
 func (s *Set) Len() int { return len(s.m) }
 
 // Get returns the flow with a key.
@@ -33,7 +33,7 @@ func (s *Set) Put(f Flow) {
 	s.m[f.Key] = f
 }
 
-// Delete removes the flow with a key, if there is one.
+// Delete removes the flow with a key, if the set has it.
 func (s *Set) Delete(k Key) { delete(s.m, k) }
 
 // Clone returns a copy.
@@ -52,7 +52,7 @@ func (s *Set) Add(f Flow) error {
 // All yields the flows in no order.
 func (s *Set) All() iter.Seq[Flow] { return maps.Values(s.m) }
 
-// Sorted returns the flows as they are listed: by table, then from the highest
+// Sorted returns the flows in the order in which String lists them: by table, then from the highest
 // priority to the lowest, then by the text of the match.
 func (s *Set) Sorted() []Flow {
 	type line struct {

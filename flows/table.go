@@ -39,7 +39,7 @@ var tableNames = [numTables]string{
 	"commit", "deliver", "flood", "deny", "copy", "service",
 }
 
-// String is the name the table has in the switch (Flow_Table.name).
+// String returns the name of the table in the switch (Flow_Table.name).
 func (t Table) String() string {
 	if t < numTables {
 		return tableNames[t]
@@ -56,7 +56,7 @@ func Tables() []Table {
 	return ts
 }
 
-// Prefixes are the fields for which the switch should keep prefix tries in
+// Prefixes returns the fields for which the switch should keep prefix tries in
 // this table (Flow_Table.prefixes in ovs-vswitchd.conf.db(5)), so that a
 // megaflow covers as much of the address space as the flows allow.
 func (t Table) Prefixes() []string {
@@ -155,5 +155,5 @@ const (
 	ZoneFlood = 0xf000
 )
 
-// LocalZone is the zone of connections between two local VMs of a VLAN.
+// LocalZone returns the zone of connections between two local VMs of a VLAN.
 func LocalZone(vlan uint16) uint16 { return zoneLocal | vlan }

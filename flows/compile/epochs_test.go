@@ -160,7 +160,7 @@ func (a *agent) compile(m *policy.Model, host flows.Host) (delta flows.Delta, al
 	return delta, alone, wrapped, err
 }
 
-// apply makes the switch follow, and holds its flows against Compile.
+// apply makes the switch follow, and holds its flows against Full.
 func (a *agent) apply(delta flows.Delta, m *policy.Model, host flows.Host) (*loaded, error) {
 	a.known = true
 	delta.ApplyTo(a.installed)
@@ -170,7 +170,7 @@ func (a *agent) apply(delta flows.Delta, m *policy.Model, host flows.Host) (*loa
 }
 
 // asCompiled says whether flows that came about step by step are those that
-// Compile makes of the whole.
+// Full makes of the whole.
 func asCompiled(c *compile.Compiler, m *policy.Model, host flows.Host, installed *flows.Set) error {
 	classes, highest := c.State()
 	want, err := c.Reference(compile.Input{Model: m, Host: host, Classes: classes, HighestEpoch: highest})

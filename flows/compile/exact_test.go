@@ -167,7 +167,7 @@ func worldPair(d dice) (l, before *loaded, err error) {
 }
 
 // renew gives out the epochs for both as the agent would, after an epoch to
-// start from, and holds the compiler to what Compile says.
+// start from, and holds the compiler to what Full says.
 func renew(l, before *loaded, start uint32) error {
 	c := compile.New()
 	c.StartAt(start)

@@ -13,7 +13,7 @@ import (
 )
 
 // TestHistory: a compiler that is told of change after change has, after each,
-// the flows that Compile makes of the whole; and the epochs keep what they
+// the flows that Full makes of the whole; and the epochs keep what they
 // promise.
 func TestHistory(t *testing.T) {
 	histories, steps := 100, 40

@@ -166,7 +166,7 @@ func TestStep(t *testing.T) {
 }
 
 // TestStepCrowded: rules that one clause flow has no room for are left to
-// Compile, and taken up again when there are less.
+// Full, and taken up again when there are less.
 func TestStepCrowded(t *testing.T) {
 	m := crowd(2, 1)
 	rules := func(n int) []policy.ResolvedRule {

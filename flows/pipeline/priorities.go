@@ -1,9 +1,8 @@
 package pipeline
 
-// The priorities of all flows, by table, highest first. A flow with a higher
-// priority goes first. Numbers that a table's flows must never overlap with are
-// apart on purpose: an agent reads some of them back, see the readback of package
-// compile.
+// The priorities of all flows, by table, highest first: of the flows of a table that
+// match a packet, the one with the highest priority counts. Package compile uses
+// the exported priorities, to read back flows and to spread conjunctions.
 
 // tableMiss is the priority of the flow of each table that takes all packets that
 // no other flow of the table takes.
