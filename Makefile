@@ -34,7 +34,7 @@ OVS  = ./ovsdb/... ./flows/... ./controller/...
 # Packages with tests that send packets; they need root.
 TRAFFIC = ./testbed/...
 
-.PHONY: help demo build test test-fast test-ovs test-traffic fuzz bench bench-agent bench-go soak exact mutate lint golden cover provision tools clean
+.PHONY: help demo build test test-fast test-ovs test-traffic fuzz bench bench-agent bench-go soak exact mutate lint golden map cover provision tools clean
 
 help: ## List the targets.
 	@echo 'make demo    see it work, in ten seconds       make test    try everything'
@@ -99,6 +99,9 @@ lint: tools ## Run go vet, gofmt and, if it is installed, golangci-lint.
 golden: provision ## Rewrite the golden flows; read the diff as an operator would.
 	$(GO) test ./flows -run CompileGolden -update
 	@git --no-pager diff --stat -- flows/testdata
+
+map: tools ## Redraw the map of the packages in docs/contributing.md.
+	@$(GO) test . -run '^TestMap$$' -update
 
 cover: provision ## Show what the tests leave out; bin/cover.html has the lines.
 	@mkdir -p bin

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,7 +57,7 @@ func twoVMs(members []string, a ...string) string {
 // Nothing is written before both the directory and the bridge are known.
 func TestNothingBeforeBothInputs(t *testing.T) {
 	r := newRig(t, newFakeSwitch())
-	r.sendFiles(twoVMs(nil, ssh))
+	r.put(twoVMs(nil, ssh))
 	if s, err := r.c.Status(context.Background(), true); err != nil || s.State != "starting" || !strings.Contains(s.Reason, "OVSDB") {
 		t.Errorf("status %q %q, %v", s.State, s.Reason, err)
 	}
@@ -79,19 +78,15 @@ func TestNothingBeforeBothInputs(t *testing.T) {
 func TestNothingWithoutPolicy(t *testing.T) {
 	for _, mode := range []string{"secure", "standalone"} {
 		t.Run(mode, func(t *testing.T) {
-			var prepared atomic.Int32
-			sw := newFakeSwitch()
-			r := newRigWith(t, sw, func(c *Config) {
-				c.Prepare = func(context.Context) error { prepared.Add(1); return nil }
-			})
-			r.ports <- ovsdb.Snapshot{Seq: 1, Bridge: ovsdb.Bridge{Name: "br0", Exists: true, FailMode: mode}, Ports: twoPorts}
+			r := newRig(t, newFakeSwitch())
+			r.db.send(ovsdb.Bridge{Name: "br0", Exists: true, FailMode: mode}, twoPorts)
 			if s := r.status(); s.State != "starting" {
 				t.Errorf("status %q", s.State)
 			}
 			r.stop() // waits for what was begun
 			_, _, calls := r.noted()
-			if mode == "standalone" && len(calls) > 0 || len(calls) > 1 || len(calls) == 1 && calls[0] != "dump" || prepared.Load() > 0 {
-				t.Errorf("calls %v, prepared %d times", calls, prepared.Load())
+			if mode == "standalone" && len(calls) > 0 || len(calls) > 1 || len(calls) == 1 && calls[0] != "dump" || r.db.prepared.Load() > 0 {
+				t.Errorf("calls %v, prepared %d times", calls, r.db.prepared.Load())
 			}
 		})
 	}
@@ -199,9 +194,9 @@ func TestUnknownOutcome(t *testing.T) {
 				return errors.New("connection reset"), made
 			}
 			r.sw.mu.Unlock()
-			r.sendFiles(wide.policy)
+			r.put(wide.policy)
 			<-failed
-			r.sendFiles(narrow.policy)
+			r.put(narrow.policy)
 			r.sw.mu.Lock()
 			r.sw.fail = nil
 			r.sw.mu.Unlock()
@@ -224,7 +219,7 @@ func TestRefusalsDoNotPileUp(t *testing.T) {
 		return errors.New("no"), false
 	}
 	r.sw.mu.Unlock()
-	r.sendFiles(twoVMs(nil, ssh, fromB))
+	r.put(twoVMs(nil, ssh, fromB))
 	first := <-tried
 	for range 5 {
 		if again := <-tried; again != first {
@@ -301,8 +296,31 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// Whatever order a policy is reached in, the flows are those of a fresh
-// compile with the same epochs.
+// asFresh compares what is installed with a compile of the state from nothing,
+// with the same epochs.
+func (r *rig) asFresh(s state) {
+	r.t.Helper()
+	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: s.ports})
+	objects, problems := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(s.policy)})
+	if len(problems) > 0 {
+		r.t.Fatal(problems)
+	}
+	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
+	var in flows.Input
+	if err := r.c.do(r.t.Context(), func() { in = r.c.enforcer.compiler.Input() }); err != nil {
+		r.t.Fatal(err)
+	}
+	want, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: in.Classes, Mark: in.Mark})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if got := r.installed(); got != want.String() {
+		r.t.Fatalf("differs from a fresh compile:\n%s", flows.Diff(want, r.sw.flows))
+	}
+}
+
+// Whatever way a policy is reached, the flows are those of a fresh compile with
+// the same epochs.
 func TestAnyPathSameFlows(t *testing.T) {
 	states := []state{
 		{twoVMs(nil, ssh), twoPorts},
@@ -312,24 +330,53 @@ func TestAnyPathSameFlows(t *testing.T) {
 		{twoVMs(nil, egress, ssh), nil},
 		{twoVMs(nil, egress, ssh), twoPorts},
 	}
-	r := newRig(t, newFakeSwitch())
-	for _, order := range [][]int{{0, 1, 2, 3, 4, 5}, {5, 4, 3, 2, 1, 0}, {0, 2, 4, 1, 3, 5}, {3, 3, 0, 0, 5, 2}} {
-		for _, i := range order {
-			r.set(states[i])
-			h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: states[i].ports})
-			objects, problems := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(states[i].policy)})
-			if len(problems) > 0 {
-				t.Fatal(problems)
+	ways := map[string]func(r *rig, s state){
+		"one by one": func(r *rig, s state) { r.set(s) },
+		"twice each": func(r *rig, s state) { r.set(s); r.set(s) },
+		"without waiting": func(r *rig, s state) {
+			r.put(s.policy)
+			r.db.send(secure, s.ports)
+		},
+		"over restarts": func(r *rig, s state) {
+			r.set(s)
+			r.stop()
+			r.start()
+			r.set(s)
+		},
+		"over a switch that forgets": func(r *rig, s state) {
+			r.sw.mu.Lock()
+			r.sw.flows = &flows.Set{}
+			r.sw.mu.Unlock()
+			r.sw.hangUp()
+			r.set(s)
+		},
+		"over lost answers": func(r *rig, s state) {
+			n := 0
+			r.sw.mu.Lock()
+			r.sw.fail = func(flows.Delta) (error, bool) {
+				if n++; n > 2 {
+					return nil, true
+				}
+				return errors.New("connection reset"), n == 2
 			}
-			p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
-			want, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: r.c.compiler.Input().Classes, Mark: r.c.compiler.Input().Mark})
-			if err != nil {
-				t.Fatal(err)
+			r.sw.mu.Unlock()
+			r.set(s)
+		},
+	}
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, newFakeSwitch())
+			r.set(states[0])
+			for _, order := range [][]int{{0, 1, 2, 3, 4, 5}, {5, 4, 3, 2, 1, 0}, {0, 2, 4, 1, 3, 5}, {3, 3, 0, 0, 5, 2}} {
+				for _, i := range order {
+					if way(r, states[i]); name != "without waiting" {
+						r.asFresh(states[i])
+					}
+				}
+				r.wait()
+				r.asFresh(states[order[len(order)-1]])
 			}
-			if got := r.installed(); got != want.String() {
-				t.Fatalf("state %d differs from a fresh compile:\n%s", i, flows.Diff(want, r.sw.flows))
-			}
-		}
+		})
 	}
 }
 
@@ -346,9 +393,8 @@ func TestForeignFlows(t *testing.T) {
 		sw.foreign.Put(f)
 	}
 	r := newRig(t, sw)
-	r.seq++
-	r.sendFiles(twoVMs(nil, ssh))
-	r.sendPorts(twoPorts)
+	r.put(twoVMs(nil, ssh))
+	r.db.send(secure, twoPorts)
 	var s control.Status
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -425,21 +471,6 @@ func TestUnchangedSnapshots(t *testing.T) {
 	}
 	if _, _, calls := r.noted(); len(calls) > 0 || after.Rounds != before.Rounds {
 		t.Errorf("calls %v, %d rounds", calls, after.Rounds-before.Rounds)
-	}
-}
-
-// A file that is refused keeps its last accepted version in force.
-func TestRefusedFileIsKept(t *testing.T) {
-	r := newRig(t, newFakeSwitch())
-	r.set(state{twoVMs(nil, ssh), twoPorts})
-	before := r.installed()
-	r.set(state{twoVMs(nil, "{direction: Sideways}"), twoPorts})
-	if r.installed() != before {
-		t.Error("a refused file changed the flows")
-	}
-	s, err := r.c.Status(context.Background(), true)
-	if err != nil || len(s.Files) != 1 || s.Files[0].State != "kept" || len(s.Files[0].Errors) != 1 {
-		t.Errorf("status %+v, %v", s.Files, err)
 	}
 }
 

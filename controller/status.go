@@ -2,9 +2,6 @@ package controller
 
 import (
 	"context"
-	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,114 +12,49 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// Change times the change that is being made.
-type Change struct {
-	since time.Time
-	last  control.LastChange
-}
-
-func (c *Change) begin(t time.Time) {
-	if t.IsZero() {
-		t = time.Now()
-	}
-	if c.since.IsZero() || t.Before(c.since) {
-		c.since = t
-	}
-}
-
-func (c *Change) end() time.Duration {
-	took := time.Since(c.since)
-	if c.since.IsZero() {
-		took = 0
-	}
-	c.since = time.Time{}
-	return took
-}
-
-// maxWhat is how many files and ports a change names.
-const maxWhat = 50
-
-func (c *Controller) what(format string, args ...any) {
-	switch len(c.lastWhat) {
-	case maxWhat:
-		c.lastWhat = append(c.lastWhat, "...")
-	case maxWhat + 1:
-	default:
-		c.lastWhat = append(c.lastWhat, fmt.Sprintf(format, args...))
-	}
-}
-
-// noteFiles remembers which files changed, for the log. A file that is refused
-// again for the same reasons is not logged again.
-func (c *Controller) noteFiles(change policy.LedgerChange) {
-	for _, v := range change.Versions {
-		switch {
-		case v.Before == nil:
-			c.what("+%s", v.Name)
-		case v.After == nil:
-			c.what("-%s", v.Name)
-		default:
-			c.what("~%s", v.Name)
-		}
-	}
-	for _, f := range change.Status {
-		for _, p := range f.Errors {
-			c.log.Error("manifest refused: " + p.Error())
-		}
-	}
-}
-
-// notePorts remembers which VM ports changed, for the log.
-func (c *Controller) notePorts(before host) {
-	old := map[string]policy.VIF{}
-	for _, v := range before.vifs {
-		old[v.Name] = v
-	}
-	for _, v := range c.host.vifs {
-		was, ok := old[v.Name]
-		switch {
-		case !ok:
-			c.what("plug %s", v.Name)
-		case was != v:
-			c.what("change %s", v.Name)
-		}
-		delete(old, v.Name)
-	}
-	for _, name := range slices.Sorted(maps.Keys(old)) {
-		c.what("unplug %s", name)
-	}
-}
-
-// statusPatience is how long the loop, which is busy while the switch is, is
-// waited for.
+// statusPatience is how long a request for the status waits for the loop, which
+// is busy while the switch is.
 const statusPatience = 250 * time.Millisecond
 
-// ask asks for a status.
-type ask struct {
-	all    bool
-	answer chan control.Status
+// manyUnits is the number of accepted units from which on a short status leaves
+// them out.
+const manyUnits = 100
+
+// Status tells how things are. While the loop waits for the switch, the answer
+// is what the loop said last, and for how long it has been waiting. An error
+// means that the loop neither answers nor waits.
+//
+// Unless all is true, a status of many units leaves out the accepted ones.
+func (c *Controller) Status(ctx context.Context, all bool) (control.Status, error) {
+	s, err := c.loopStatus(ctx)
+	if err != nil {
+		return control.Status{}, err
+	}
+	s.Counts, s.Files = unitStatus(c.cfg.Source, all)
+	return s, nil
 }
 
-// Status asks the loop how things are. While the loop waits for the switch,
-// the answer is what it said last, and for how long it has been waiting. An
-// error means that the loop neither answers nor waits.
-//
-// Unless all is true, a status of many files leaves out the accepted ones.
-func (c *Controller) Status(ctx context.Context, all bool) (control.Status, error) {
+// loopStatus is the status but for the units of the source.
+func (c *Controller) loopStatus(ctx context.Context) (control.Status, error) {
 	answer := make(chan control.Status, 1)
+	ask := func() {
+		s := c.status()
+		c.lastStatus.Store(&s)
+		answer <- s
+	}
 	patience := time.NewTimer(statusPatience)
 	defer patience.Stop()
 	for {
 		select {
-		case c.statuses <- ask{all, answer}:
+		case c.calls <- ask:
 			return <-answer, nil
 		case <-patience.C:
 			since := c.busySince.Load()
 			if since == 0 {
-				patience.Reset(statusPatience) // busy with its own
+				patience.Reset(statusPatience) // it works on something else
 				continue
 			}
-			s := control.Status{Bridge: c.cfg.Bridge}
+			s := control.Status{Bridge: c.cfg.Bridge, Ports: []control.PortStatus{}, Warnings: []string{}, Notes: []string{}}
 			if last := c.lastStatus.Load(); last != nil {
 				s = *last
 			}
@@ -131,33 +63,27 @@ func (c *Controller) Status(ctx context.Context, all bool) (control.Status, erro
 			return s, nil
 		case <-ctx.Done():
 			return control.Status{}, ctx.Err()
+		case <-c.ended:
+			return control.Status{}, errStopping
 		}
 	}
 }
 
-// fileStatus lists the files: all, or, where there are many, those that are not
-// accepted.
-func (c *Controller) fileStatus(all bool) (n control.FileCounts, list []control.FileStatus) {
-	if c.reading {
-		return control.FileCounts{}, []control.FileStatus{}
-	}
-	refused := c.ledger.Refused()
-	n.Accepted = c.ledger.Len() - len(refused)
-	for _, f := range refused {
-		if f.State == policy.Kept {
-			n.Kept++
-		} else {
-			n.Rejected++
-		}
-	}
-	from := refused
-	if all || n.Accepted <= manyFiles {
-		from = c.ledger.Status()
-	}
+// unitStatus counts the units of a source and lists them: all, or, where there
+// are many, those that are not accepted.
+func unitStatus(source policy.Source, all bool) (n control.FileCounts, list []control.FileStatus) {
 	list = []control.FileStatus{}
-	for _, f := range from {
-		fs := control.FileStatus{Name: f.Name, State: f.State.String()}
-		for _, p := range f.Errors {
+	s, ok := source.Status(all)
+	if !ok {
+		return n, list
+	}
+	n = control.FileCounts{Accepted: s.Accepted, Kept: s.Kept, Rejected: s.Rejected}
+	if !all && n.Accepted <= manyUnits {
+		s, _ = source.Status(true)
+	}
+	for _, u := range s.Units {
+		fs := control.FileStatus{Name: u.Name, State: u.State.String()}
+		for _, p := range u.Errors {
 			fs.Errors = append(fs.Errors, p.Error())
 		}
 		list = append(list, fs)
@@ -165,46 +91,41 @@ func (c *Controller) fileStatus(all bool) (n control.FileCounts, list []control.
 	return n, list
 }
 
-// manyFiles is from when on a short status leaves out accepted files.
-const manyFiles = 100
-
-func (c *Controller) status(all bool) control.Status {
+// status is the status as the loop knows it.
+func (c *Controller) status() control.Status {
 	s := control.Status{
-		Bridge: c.cfg.Bridge, Rounds: c.applied, Failures: c.failed, Reason: c.lastErr,
-		Files: []control.FileStatus{}, Ports: []control.PortStatus{}, Warnings: []string{}, Notes: []string{},
+		Bridge: c.cfg.Bridge, Rounds: c.history.applied, Failures: c.history.failed, Reason: c.lastErr,
+		Ports: []control.PortStatus{}, Warnings: []string{}, Notes: []string{}, Last: c.history.lastChange(),
 	}
 	switch {
-	case c.files == nil || c.ports == nil:
+	case c.phase == starting:
 		s.State = "starting"
 		var missing []string
-		if c.files == nil {
-			missing = append(missing, "the policy directory")
+		if c.source == nil {
+			missing = append(missing, "the "+c.cfg.Source.String())
 		}
 		if c.ports == nil {
 			missing = append(missing, "OVSDB")
 		}
 		s.Reason = "waiting for " + strings.Join(missing, " and ")
-	case c.conn != nil && !c.dirty && c.lastErr == "" && c.held != nil:
-		held := *c.held
+	case c.phase == settled && c.desired.held != nil:
+		held := *c.desired.held
 		s.State, s.Reason, s.Held = "held", "the newest policy waits for ovs-sg release: "+held.Reason, &held
-	case c.conn != nil && !c.dirty && c.lastErr == "":
+	case c.phase == settled:
 		s.State = "enforcing"
 	default:
 		s.State = "out of date"
 	}
-	if c.cfg.PortsError != nil {
-		if err := c.cfg.PortsError(); err != "" {
-			s.Warnings = append(s.Warnings, "OVSDB: "+err+"; what was in force stays in force")
-		}
+	if err := databaseError(c.cfg.Database.Status()); err != "" {
+		s.Warnings = append(s.Warnings, "OVSDB: "+err+"; what was in force stays in force")
 	}
-	if c.files != nil && c.files.Err != "" {
-		s.Warnings = append(s.Warnings, "policy directory: "+c.files.Err+"; what was in force stays in force")
+	if c.source != nil && c.source.err != "" {
+		s.Warnings = append(s.Warnings, c.cfg.Source.String()+": "+c.source.err+"; what was in force stays in force")
 	}
-	s.Counts, s.Files = c.fileStatus(all)
-	if c.installed != nil {
-		s.Flows = c.installed.Len()
+	if c.enforcer.installed != nil {
+		s.Flows = c.enforcer.installed.Len()
 	}
-	for _, p := range c.book.Problems() {
+	for _, p := range c.desired.resolver.Problems() {
 		s.Warnings = append(s.Warnings, p.Error())
 	}
 	if c.ports != nil {
@@ -214,18 +135,26 @@ func (c *Controller) status(all bool) control.Status {
 			s.Notes = append(s.Notes, purgeNote)
 		}
 	}
-	if !c.change.last.Time.IsZero() {
-		last := c.change.last
-		s.Last = &last
-	}
 	return s
+}
+
+// databaseError says why what OVSDB told may be out of date; empty if it is
+// not.
+func databaseError(s ovsdb.Status) string {
+	switch {
+	case s.Connected:
+		return ""
+	case s.LastError != nil:
+		return s.LastError.Error()
+	}
+	return "not connected yet"
 }
 
 const purgeNote = "the userspace datapath before Open vSwitch 3.1.3 mixes up megaflows after a change of flows: all megaflows are purged after each change"
 
 func (c *Controller) portStatus() []control.PortStatus {
 	endpoints := map[string]*policy.Endpoint{}
-	local := c.book.Local()
+	local := c.desired.resolver.Local()
 	for i := range local.Endpoints {
 		endpoints[local.Endpoints[i].VIF] = &local.Endpoints[i]
 	}
@@ -245,7 +174,7 @@ func (c *Controller) portStatus() []control.PortStatus {
 			ps.State = "pending"
 		default:
 			describe(&ps, e)
-			if e := c.compiler.Epochs(e.OFPort); e != (flows.Epochs{}) {
+			if e := c.enforcer.compiler.Epochs(e.OFPort); e != (flows.Epochs{}) {
 				ps.Epochs = &control.PortEpochs{Egress: e[policy.Egress], Ingress: e[policy.Ingress]}
 			}
 		}

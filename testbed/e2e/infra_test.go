@@ -298,6 +298,8 @@ func (l *lab) traceroute() {
 	for _, command := range []string{
 		"sysctl -qw net.ipv4.ip_forward=1", "ip route add 198.51.100.0/24 via 10.0.1.254",
 		"sysctl -qw net.ipv6.conf.all.forwarding=1", "ip route add 2001:db8:1::/64 via fd00:1::fe",
+		// Errors sent before must not use up what the router may send (icmp(7)).
+		"sysctl -qw net.ipv4.icmp_ratelimit=0", "sysctl -qw net.ipv6.icmp.ratelimit=0",
 	} {
 		args := strings.Fields(command)
 		if _, err := outside.Exec(args[0], args[1:]...); err != nil {
