@@ -18,7 +18,7 @@ type stage struct {
 
 // The stages, in the order in which they are tried: the quick ones first.
 var stages = []stage{
-	{"^Test(CompileOFPorts|Adopt|Raise|Wrap|Step|FlowCount|ExactInfrastructure|ExactOrder|ExactEpochsOfNobody)$", false, time.Minute},
+	{"^Test(CompileOFPorts|Members|ContentKey|ClassKey|Adopt|Raise|Wrap|Step|FlowCount|ExactInfrastructure|ExactOrder|ExactEpochsOfNobody)$", false, time.Minute},
 	{"^TestExact$", false, time.Minute},
 	{"^Test(ExactCollisions|ExactLimits|ExactFlood|ExactForgets|StepCrowded|Epochs|History)$", false, 2 * time.Minute},
 	{"^Test(Exact|History|Epochs)$", true, 10 * time.Minute},
