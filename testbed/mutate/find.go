@@ -49,6 +49,13 @@ func find(name string, text []byte, fset *token.FileSet, file *ast.File, info *t
 		f.decl(decl)
 	}
 	slices.SortStableFunc(f.all, func(a, b mutation) int { return a.begin - b.begin })
+	same := map[string]int{}
+	for i := range f.all {
+		key := f.all[i].key()
+		if same[key]++; same[key] > 1 {
+			f.all[i].context += fmt.Sprintf(" #%d", same[key])
+		}
+	}
 	return f.all
 }
 
@@ -125,8 +132,12 @@ func (f *mutants) node(n ast.Node) {
 		f.negate(n.Cond)
 	case *ast.ForStmt:
 		f.negate(n.Cond)
-	case *ast.ExprStmt, *ast.IncDecStmt, *ast.BranchStmt, *ast.ReturnStmt:
+	case *ast.ExprStmt, *ast.IncDecStmt:
 		f.replace("drop", n, n, "")
+	case *ast.BranchStmt, *ast.ReturnStmt:
+		if len(f.path) > 1 { // what a function ends with has to stay
+			f.add("drop", f.short(f.around())+" without "+f.source(n), n.Pos(), n.End(), "")
+		}
 	case *ast.AssignStmt:
 		if n.Tok != token.DEFINE {
 			f.replace("drop", n, n, "")
@@ -183,7 +194,8 @@ func (f *mutants) call(call *ast.CallExpr) {
 	}
 	for i, arg := range call.Args[:min(fixed, len(call.Args))] {
 		if strings.HasPrefix(params.At(i).Name(), "prio") {
-			if f.done[arg] = true; f.source(arg) != "0" {
+			f.done[arg] = true
+			if v := f.info.Types[arg].Value; v == nil || v.String() != "0" {
 				f.replace("priority", arg, call, "1")
 			}
 			f.replace("priority", arg, call, "9999")
@@ -214,6 +226,14 @@ func (f *mutants) parent() ast.Node {
 		return nil
 	}
 	return f.path[len(f.path)-1]
+}
+
+// around is the statement whose block the node stands in.
+func (f *mutants) around() ast.Node {
+	if _, ok := f.parent().(*ast.BlockStmt); ok {
+		return f.path[len(f.path)-2]
+	}
+	return f.parent()
 }
 
 // replace puts a text in the place of a node, which stands in a context.

@@ -27,6 +27,10 @@ func (t *T) m(a, b int, ok bool) int {
 		t.add(30, a, "x", "y")
 	}
 	swap(a, b)
+	if ok {
+		return 0
+	}
+	swap(a, b)
 	return 1
 }
 
@@ -70,7 +74,12 @@ p.go:15:16 argument | T.m: argument: t.add(30, a, "x", "y") without "x"
 p.go:15:21 argument | T.m: argument: t.add(30, a, "x", "y") without "y"
 p.go:17:2 drop | T.m: drop: swap(a, b)
 p.go:17:7 swap | T.m: swap: swap(a, b) with b, a
-p.go:18:9 constant | T.m: constant: return 1 with 2 for 1
+p.go:18:5 negate | T.m: negate: ok
+p.go:19:3 drop | T.m: drop: if ok { return 0 } without return 0
+p.go:19:10 constant | T.m: constant: return 0 with 1 for 0
+p.go:21:2 drop | T.m: drop: swap(a, b) #2
+p.go:21:7 swap | T.m: swap: swap(a, b) with b, a #2
+p.go:22:9 constant | T.m: constant: return 1 with 2 for 1
 `), "\n")
 	slices.Sort(got)
 	slices.Sort(want)
