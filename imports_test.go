@@ -21,13 +21,14 @@ const module = "github.com/ovs-sg/ovs-sg"
 // outside its tests, which may import what they like.
 var arrows = map[string][]string{
 	"":                   {},
-	"cmd/ovs-sg":         {"controller", "controller/control", "flows", "flows/openflow", "ovsdb", "ovsdb/unixctl", "policy", "policy/dirsource"},
-	"controller":         {"controller/control", "flows", "ovsdb", "policy"},
+	"cmd/ovs-sg":         {"controller", "controller/control", "flows", "flows/openflow", "ovsdb/unixctl", "ovsdb/vswitch", "policy", "policy/dirsource"},
+	"controller":         {"controller/control", "flows", "ovsdb/vswitch", "policy"},
 	"controller/control": {},
 	"flows":              {"policy"},
 	"flows/openflow":     {"flows", "policy"},
 	"ovsdb":              {},
-	"ovsdb/unixctl":      {"ovsdb"},
+	"ovsdb/unixctl":      {},
+	"ovsdb/vswitch":      {"ovsdb"},
 	"policy":             {},
 	"policy/dirsource":   {"policy"},
 	"testbed":            {"ovsdb/unixctl"},

@@ -12,7 +12,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
-	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
@@ -48,7 +48,7 @@ const (
 	egress = "{direction: Egress}"
 )
 
-var twoPorts = []ovsdb.Port{uplinkPort, vmPort("tap2", 2, "one"), vmPort("tap3", 3, "two")}
+var twoPorts = []vswitch.Port{uplinkPort, vmPort("tap2", 2, "one"), vmPort("tap3", 3, "two")}
 
 func twoVMs(members []string, a ...string) string {
 	return manifests(append([]string{"one 10.0.0.1 a", "two 10.0.0.2 b"}, members...), map[string][]string{"a": a, "b": {egress}})
@@ -79,7 +79,7 @@ func TestNothingWithoutPolicy(t *testing.T) {
 	for _, mode := range []string{"secure", "standalone"} {
 		t.Run(mode, func(t *testing.T) {
 			r := newRig(t, newFakeSwitch())
-			r.db.send(ovsdb.Bridge{Name: "br0", Exists: true, FailMode: mode}, twoPorts)
+			r.db.send(vswitch.Bridge{Name: "br0", Exists: true, FailMode: mode}, twoPorts)
 			if s := r.status(); s.State != "starting" {
 				t.Errorf("status %q", s.State)
 			}
@@ -147,7 +147,7 @@ func TestRestart(t *testing.T) {
 		{"a member less", state{twoVMs(nil, fromB, ssh), twoPorts}, false, []uint16{2}},
 		{"a member more", state{twoVMs([]string{"far 10.0.0.9 b", "off 10.0.0.8 b"}, fromB, ssh), twoPorts}, false, nil},
 		{"another VM at the port", state{twoVMs([]string{"far 10.0.0.9 b", "new 10.0.0.7 a"}, fromB, ssh),
-			[]ovsdb.Port{uplinkPort, vmPort("tap2", 2, "new"), vmPort("tap3", 3, "two")}}, false, []uint16{2}},
+			[]vswitch.Port{uplinkPort, vmPort("tap2", 2, "new"), vmPort("tap3", 3, "two")}}, false, []uint16{2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, newFakeSwitch())
@@ -261,7 +261,7 @@ func TestFlush(t *testing.T) {
 	check("rules", state{twoVMs(nil), twoPorts})
 	check("unplug", state{twoVMs(nil), twoPorts[:2]}, "3", "32768 10.0.0.2")
 	check("plug", state{twoVMs(nil), twoPorts}, "3", "32768 10.0.0.2")
-	check("renumber", state{twoVMs(nil), []ovsdb.Port{uplinkPort, twoPorts[1], vmPort("tap3", 7, "two")}}, "3", "32768 10.0.0.2", "7")
+	check("renumber", state{twoVMs(nil), []vswitch.Port{uplinkPort, twoPorts[1], vmPort("tap3", 7, "two")}}, "3", "32768 10.0.0.2", "7")
 }
 
 // A dead connection is dialled again and what is installed is read back.
@@ -300,7 +300,7 @@ func TestReconnect(t *testing.T) {
 // with the same epochs.
 func (r *rig) asFresh(s state) {
 	r.t.Helper()
-	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: s.ports})
+	h := newHost(vswitch.Snapshot{Bridge: vswitch.Bridge{Exists: true}, Ports: s.ports})
 	objects, problems := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(s.policy)})
 	if len(problems) > 0 {
 		r.t.Fatal(problems)
@@ -494,7 +494,7 @@ func TestEpochsWrap(t *testing.T) {
 // withEpoch recompiles the flows of TestEpochsWrap with another epoch.
 func withEpoch(t *testing.T, old *flows.Set, epoch uint32) *flows.Set {
 	t.Helper()
-	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: twoPorts})
+	h := newHost(vswitch.Snapshot{Bridge: vswitch.Bridge{Exists: true}, Ports: twoPorts})
 	objects, _ := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(twoVMs(nil, ssh, egress))})
 	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
 	out, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: map[uint16]flows.Class{2: {Epochs: flows.Epochs{epoch, epoch}}, 3: {Epochs: flows.Epochs{epoch, epoch}}}})
@@ -502,18 +502,4 @@ func withEpoch(t *testing.T, old *flows.Set, epoch uint32) *flows.Set {
 		t.Fatalf("%v, %d flows, %d before", err, out.Len(), old.Len())
 	}
 	return out
-}
-
-func TestNeedsPurge(t *testing.T) {
-	for _, c := range []struct {
-		datapath, version string
-		want              bool
-	}{
-		{"netdev", "3.1.0", true}, {"netdev", "3.1.2", true}, {"netdev", "3.1.3", false}, {"netdev", "3.3.0", false},
-		{"netdev", "2.17.3", true}, {"netdev", "", true}, {"system", "3.1.0", false}, {"", "3.1.0", false},
-	} {
-		if got := NeedsPurge(c.datapath, c.version); got != c.want {
-			t.Errorf("NeedsPurge(%q, %q) = %v", c.datapath, c.version, got)
-		}
-	}
 }

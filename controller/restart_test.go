@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/ovs-sg/ovs-sg/flows"
-	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
@@ -43,7 +43,7 @@ func TestWrapWhenTakingOver(t *testing.T) {
 	far := []string{"far 10.0.0.9 b"}
 	r.set(state{twoVMs(far, both...), twoPorts})
 	r.stop()
-	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: twoPorts})
+	h := newHost(vswitch.Snapshot{Bridge: vswitch.Bridge{Exists: true}, Ports: twoPorts})
 	objects, _ := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(twoVMs(far, both...))})
 	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
 	e := flows.Epochs{flows.MaxEpoch, flows.MaxEpoch}

@@ -18,10 +18,9 @@ type Options struct {
 	// EchoInterval is how long the switch may be silent before it is asked for
 	// an echo, and then again before it is given up. Default 5 s.
 	EchoInterval time.Duration
-	// KernelDatapath says that the bridge's datapath_type is system, whose
-	// connection tracking has none of the faults for which FlushAddr is refused
-	// on some versions.
-	KernelDatapath bool
+	// FlushAddr says whether FlushAddr may be used on a version of Open
+	// vSwitch, such as 3.1.0. Nil means that it must not.
+	FlushAddr func(version string) bool
 }
 
 // Conn is a connection to a bridge. Its methods may be used from several
