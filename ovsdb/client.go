@@ -34,9 +34,9 @@ type Config struct {
 	// Tables has a Model for each table. All columns that the Models name are
 	// monitored; the server's schema must have them.
 	Tables map[string]Model
-	// ProbeInterval is how often the server is asked for a sign of life, and
-	// how long it has to give one before the client reconnects. 0 means 2
-	// seconds.
+	// ProbeInterval is how often the server is asked for a sign of life. It has
+	// four times as long to answer before the client reconnects: a server that
+	// is busy with a big transaction answers nobody. 0 means 2 seconds.
 	ProbeInterval time.Duration
 	// Logger may be nil.
 	Logger *zap.Logger
@@ -76,7 +76,7 @@ type Client struct {
 // Status is the state of the connection.
 type Status struct {
 	// Connected tells whether there is a connection with the initial contents
-	// complete. A server that hangs is noticed within twice ProbeInterval.
+	// complete. A server that hangs is noticed within five times ProbeInterval.
 	Connected bool
 	// Since is when Connected took its present value.
 	Since time.Time

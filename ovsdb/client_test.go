@@ -145,10 +145,10 @@ func TestSyncAcrossRestart(t *testing.T) {
 	}
 }
 
-// A server that hangs is left after twice the interval, and calls on it end.
+// A server that hangs is left after five times the interval, and calls on it end.
 func TestServerHangs(t *testing.T) {
 	s := startServer(t)
-	c := run(t, Config{Endpoint: s.endpoint(), ProbeInterval: 200 * time.Millisecond})
+	c := run(t, Config{Endpoint: s.endpoint(), ProbeInterval: 100 * time.Millisecond})
 	for i := range 3 {
 		insert(t, c, fmt.Sprint(i))
 		s.hang(true)

@@ -98,6 +98,7 @@ func (s *session) over() bool { return s.ctx.Err() != nil }
 // watch asks for a sign of life at each interval and returns why the session
 // ended.
 func (s *session) watch(ctx context.Context, interval time.Duration) error {
+	patience := 4 * interval
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -108,14 +109,14 @@ func (s *session) watch(ctx context.Context, interval time.Duration) error {
 			return context.Cause(s.ctx)
 		case <-tick.C:
 		}
-		deadline, cancel := context.WithTimeout(ctx, interval)
+		deadline, cancel := context.WithTimeout(ctx, patience)
 		err := s.db.Echo(deadline)
 		late := deadline.Err()
 		cancel()
 		switch {
 		case err == nil:
 		case late != nil:
-			s.end(fmt.Errorf("connection to ovsdb-server: no answer within %v: %w", interval, late))
+			s.end(fmt.Errorf("connection to ovsdb-server: no answer within %v: %w", patience, late))
 		default:
 			s.end(errClosed)
 		}

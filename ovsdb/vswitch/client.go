@@ -29,9 +29,9 @@ type Config struct {
 	// MaxOFPort is the highest OpenFlow port on which policy can be enforced.
 	// 0 means that there is no limit.
 	MaxOFPort int
-	// ProbeInterval is how often the server is asked for a sign of life, and
-	// how long it has to give one before the client reconnects. 0 means 2
-	// seconds.
+	// ProbeInterval is how often the server is asked for a sign of life. It has
+	// four times as long to answer before the client reconnects: a server that
+	// is busy with a big transaction answers nobody. 0 means 2 seconds.
 	ProbeInterval time.Duration
 	// Logger may be nil.
 	Logger *zap.Logger

@@ -24,7 +24,7 @@ func TestFollowPorts(t *testing.T) {
 	}
 
 	addBridge(o)
-	snap = f.until("the bridge", func(s Snapshot) bool { return s.port(bridge).Usable() })
+	snap = f.until("the bridge", func(s Snapshot) bool { return s.port(bridge).usable() })
 	if b := snap.Bridge; !b.Exists || b.DatapathType != "dummy" || b.FailMode != "" || len(b.UUID) != 36 {
 		t.Errorf("bridge: %+v", b)
 	}
@@ -74,7 +74,7 @@ func TestFollowPorts(t *testing.T) {
 	f.until("bad is gone", func(s Snapshot) bool { return s.port("bad").Name == "" })
 
 	o.vsctl("--", "add-bond", bridge, "bond0", "e0", "e1", "--", "set", "Interface", "e0", "type=dummy", "--", "set", "Interface", "e1", "type=dummy")
-	snap = f.until("the bond", func(s Snapshot) bool { return s.port("e0").Usable() && s.port("e1").Usable() })
+	snap = f.until("the bond", func(s Snapshot) bool { return s.port("e0").usable() && s.port("e1").usable() })
 	if p := snap.port("e1"); !p.Bond || p.PortName != "bond0" || p.Kind != Infrastructure {
 		t.Errorf("e1: %+v", p)
 	}
@@ -87,7 +87,7 @@ func TestFollowPorts(t *testing.T) {
 		t.Errorf("without a bridge: %+v", snap)
 	}
 	addBridge(o)
-	f.until("the bridge is back", func(s Snapshot) bool { return s.port(bridge).Usable() })
+	f.until("the bridge is back", func(s Snapshot) bool { return s.port(bridge).usable() })
 }
 
 // The port of another bridge is none of ours.
@@ -108,7 +108,7 @@ func TestThousandPorts(t *testing.T) {
 	o := startOVS(t)
 	addBridge(o)
 	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
-	f.until("the bridge", func(s Snapshot) bool { return s.port(bridge).Usable() })
+	f.until("the bridge", func(s Snapshot) bool { return s.port(bridge).usable() })
 	before := f.last.Seq
 	var args []string
 	for i := range n {
@@ -118,7 +118,7 @@ func TestThousandPorts(t *testing.T) {
 	snap := f.until("all ports", func(s Snapshot) bool {
 		ready := 0
 		for _, p := range s.Ports {
-			if p.Kind == VM && p.Usable() {
+			if p.Kind == VM && p.usable() {
 				ready++
 			}
 		}
@@ -142,7 +142,7 @@ func TestDatabaseRestarted(t *testing.T) {
 	o.startVswitchd()
 	addBridge(o)
 	o.vsctl(addPort(bridge, "p1", "external_ids:iface-id=web")...)
-	f.until("p1", func(s Snapshot) bool { return s.port("p1").Usable() })
+	f.until("p1", func(s Snapshot) bool { return s.port("p1").usable() })
 	if !f.Status().Connected {
 		t.Errorf("status: %+v", f.Status())
 	}
@@ -153,7 +153,7 @@ func TestDatabaseRestarted(t *testing.T) {
 		o.startDB()
 		name := fmt.Sprintf("q%d", i)
 		o.vsctl(addPort(bridge, name, "external_ids:iface-id="+name)...)
-		f.until(name, func(s Snapshot) bool { return s.port(name).Usable() && s.port("p1").Usable() })
+		f.until(name, func(s Snapshot) bool { return s.port(name).usable() && s.port("p1").usable() })
 		if !f.Status().Connected {
 			t.Error("not connected")
 		}
@@ -165,7 +165,7 @@ func TestVswitchdRestarted(t *testing.T) {
 	addBridge(o)
 	o.vsctl(addPort(bridge, "p1", "external_ids:iface-id=web")...)
 	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
-	f.until("p1", func(s Snapshot) bool { return s.port("p1").Usable() })
+	f.until("p1", func(s Snapshot) bool { return s.port("p1").usable() })
 	o.stop(&o.vswitchd)
 	o.vsctl(append([]string{"--no-wait"}, addPort(bridge, "p2", "external_ids:iface-id=db")...)...)
 	snap := f.until("p2", func(s Snapshot) bool { return s.port("p2").Kind == VM })
@@ -173,7 +173,7 @@ func TestVswitchdRestarted(t *testing.T) {
 		t.Errorf("p2: %+v", p)
 	}
 	o.startVswitchd()
-	f.until("p2 is ready", func(s Snapshot) bool { return s.port("p1").Usable() && s.port("p2").Usable() })
+	f.until("p2 is ready", func(s Snapshot) bool { return s.port("p1").usable() && s.port("p2").usable() })
 	if err := f.WaitApplied(patiently(t)); err != nil {
 		t.Error(err)
 	}

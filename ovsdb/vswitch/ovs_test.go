@@ -212,3 +212,6 @@ func (s Snapshot) port(name string) Port {
 	}
 	return Port{}
 }
+
+// usable tells whether flows can be made for the port.
+func (p Port) usable() bool { return p.State == Trusted || p.State == Pending }

@@ -32,10 +32,6 @@ func (s State) String() string {
 	return fmt.Sprintf("state(%d)", uint8(s))
 }
 
-// Usable tells whether flows can be made for the port: it is Trusted or
-// Pending.
-func (p Port) Usable() bool { return p.State == Trusted || p.State == Pending }
-
 // judge decides what can be done with a port of known Kind, and why. The
 // reason of the Kind remains when nothing else is to be said. maxOFPort is the
 // highest OpenFlow port on which policy can be enforced, 0 if there is no
