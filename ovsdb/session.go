@@ -110,7 +110,7 @@ func (s *session) watch(ctx context.Context, interval time.Duration) error {
 		case <-tick.C:
 		}
 		deadline, cancel := context.WithTimeout(ctx, patience)
-		err := s.db.Echo(deadline)
+		_, err := bounded(deadline, func() (any, error) { return nil, s.db.Echo(deadline) })
 		late := deadline.Err()
 		cancel()
 		switch {
@@ -120,6 +120,27 @@ func (s *session) watch(ctx context.Context, interval time.Duration) error {
 		default:
 			s.end(errClosed)
 		}
+	}
+}
+
+// bounded runs a call and returns when ctx ends at the latest. Libovsdb does
+// not look at the context of a call while it writes to a full socket.
+func bounded[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	type answer struct {
+		result T
+		err    error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		result, err := call()
+		answered <- answer{result, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.result, a.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
 	}
 }
 

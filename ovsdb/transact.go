@@ -73,7 +73,7 @@ func (c *Client) Transact(ctx context.Context, ops ...Operation) ([]Result, erro
 func (s *session) transact(ctx context.Context, ops ...Operation) ([]Result, error) {
 	during, cancel := s.during(ctx)
 	defer cancel()
-	results, err := s.db.Transact(during, ops...)
+	results, err := bounded(during, func() ([]Result, error) { return s.db.Transact(during, ops...) })
 	if err != nil {
 		if ctx.Err() == nil && s.over() {
 			err = context.Cause(s.ctx)
