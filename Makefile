@@ -19,7 +19,7 @@ TIMEOUT  ?= 8m
 FUZZ     ?= 5s
 
 # Decoders of manifests and of OpenFlow: package:test.
-FUZZERS = policy:FuzzDecode flows/openflow:FuzzDecodeFlowStats flows/openflow:FuzzDecodeError \
+FUZZERS = policy/manifest:FuzzDecode flows/openflow:FuzzDecodeFlowStats flows/openflow:FuzzDecodeError \
 	flows/openflow:FuzzDecodePorts flows/openflow:FuzzHello
 
 # Where git refuses to speak (root in somebody's clone) go must not ask it.
@@ -75,7 +75,7 @@ bench-agent: provision build ## Measure agent and data path beside the machine's
 	@bin/bench --sizes $(SIZES) --churn $(CHURN) $(if $(ONLY),--only $(ONLY),--doc docs/performance.md)
 
 bench-go: provision ## Run the Go benchmarks; BENCH=expression chooses.
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 200ms -benchmem ./policy ./flows/openflow ./ovsdb/vswitch ./controller
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 200ms -benchmem ./policy/... ./flows/openflow ./ovsdb/vswitch ./controller
 
 soak: provision ## Random policies, chaos and packets, in rounds of SOAK=10m, until one fails or you stop it.
 	@n=0; while :; do \
