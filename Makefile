@@ -18,9 +18,9 @@ CHURN    ?= 60s
 TIMEOUT  ?= 8m
 FUZZ     ?= 5s
 
-# Decoders of manifests, of OpenFlow and of OVSDB: package:test.
+# Decoders of manifests and of OpenFlow: package:test.
 FUZZERS = policy/manifest:FuzzDecode flows/openflow:FuzzDecodeFlowStats flows/openflow:FuzzDecodeError \
-	flows/openflow:FuzzDecodePorts flows/openflow:FuzzHello ovsdb:FuzzUpdate
+	flows/openflow:FuzzDecodePorts flows/openflow:FuzzHello
 
 # Where git refuses to speak (root in somebody's clone) go must not ask it.
 export GOFLAGS := $(GOFLAGS) $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
@@ -75,7 +75,7 @@ bench-agent: provision build ## Measure agent and data path beside the machine's
 	@bin/bench --sizes $(SIZES) --churn $(CHURN) $(if $(ONLY),--only $(ONLY),--doc docs/performance.md)
 
 bench-go: provision ## Run the Go benchmarks; BENCH=expression chooses.
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 200ms -benchmem ./policy/... ./flows/pipeline ./flows/openflow ./ovsdb ./controller
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 200ms -benchmem ./policy/... ./flows/pipeline ./flows/openflow ./ovsdb/vswitch ./controller
 
 soak: provision ## Random policies, chaos and packets, in rounds of SOAK=10m, until one fails or you stop it.
 	@n=0; while :; do \

@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ovs-sg/ovs-sg/flows"
-	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 )
 
 // dialled is a connection to a bridge and what was found there.
@@ -29,7 +29,7 @@ const prepareTimeout = 2 * time.Second
 // dialEarly opens the first connection while the policy is still being read. It
 // reads only, and only from a bridge whose flows stay when the bridge is set
 // up: as long as there is no policy to enforce, nothing is written.
-func (e *enforcer) dialEarly(ctx context.Context, b ovsdb.Bridge) {
+func (e *enforcer) dialEarly(ctx context.Context, b vswitch.Bridge) {
 	if e.early != nil || e.conn != nil || !b.Exists || b.FailMode != "secure" {
 		return
 	}
@@ -110,10 +110,10 @@ func (e *enforcer) dial(ctx context.Context, datapathType string) (d dialled) {
 }
 
 // flowTables are the names and prefixes that the tables get in the switch.
-func flowTables() []ovsdb.Table {
-	var out []ovsdb.Table
+func flowTables() []vswitch.Table {
+	var out []vswitch.Table
 	for _, t := range flows.Tables() {
-		out = append(out, ovsdb.Table{ID: uint8(t), Name: t.String(), Prefixes: t.Prefixes()})
+		out = append(out, vswitch.Table{ID: uint8(t), Name: t.String(), Prefixes: t.Prefixes()})
 	}
 	return out
 }

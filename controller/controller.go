@@ -12,7 +12,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
-	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
@@ -53,15 +53,15 @@ type Daemon interface {
 type Database interface {
 	// Snapshots returns the channel of snapshots. A snapshot that was not
 	// received is replaced by the next.
-	Snapshots() <-chan ovsdb.Snapshot
+	Snapshots() <-chan vswitch.Snapshot
 	// Sync returns the Seq of a snapshot that shows everything that was
 	// committed before the call.
 	Sync(context.Context) (seq uint64, err error)
 	// Prepare sets the bridge up for flows: its fail mode, its protocols and
 	// the names and prefixes of the tables.
-	Prepare(context.Context, []ovsdb.Table) error
+	Prepare(context.Context, []vswitch.Table) error
 	// Status tells how the connection to the database is.
-	Status() ovsdb.Status
+	Status() vswitch.Status
 }
 
 // Config is what a Controller works with. All but Daemon, Policy and the last
@@ -117,9 +117,9 @@ type Controller struct {
 
 	// What follows belongs to the goroutine of Run.
 	phase    phase
-	source   *sourceState    // nil: no update yet
-	ports    *ovsdb.Snapshot // nil: no snapshot yet
-	host     host            // of ports
+	source   *sourceState      // nil: no update yet
+	ports    *vswitch.Snapshot // nil: no snapshot yet
+	host     host              // of ports
 	desired  desired
 	enforcer enforcer
 	waits    waits
@@ -267,10 +267,10 @@ func (c *Controller) takeUpdate(u policy.Update) {
 }
 
 // takePorts takes in what OVSDB says.
-func (c *Controller) takePorts(ctx context.Context, s ovsdb.Snapshot) {
+func (c *Controller) takePorts(ctx context.Context, s vswitch.Snapshot) {
 	before := c.ports
 	c.ports = &s
-	if before != nil && sameBridge(*before, s) {
+	if before != nil && before.Equal(s) {
 		c.unchanged()
 		return
 	}
@@ -284,13 +284,6 @@ func (c *Controller) takePorts(ctx context.Context, s ovsdb.Snapshot) {
 	}
 	c.history.begin(time.Now())
 	c.change()
-}
-
-// sameBridge says whether two snapshots differ in nothing that flows depend
-// on.
-func sameBridge(a, b ovsdb.Snapshot) bool {
-	a.CurCfg, a.NextCfg = b.CurCfg, b.NextCfg
-	return a.Equal(b)
 }
 
 // unchanged counts an input that changes nothing as being in force, if

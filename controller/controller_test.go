@@ -13,7 +13,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/flows/compile"
-	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy/manifest"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
@@ -49,7 +49,7 @@ const (
 	egress = "{direction: Egress}"
 )
 
-var twoPorts = []ovsdb.Port{uplinkPort, vmPort("tap2", 2, "one"), vmPort("tap3", 3, "two")}
+var twoPorts = []vswitch.Port{uplinkPort, vmPort("tap2", 2, "one"), vmPort("tap3", 3, "two")}
 
 func twoVMs(members []string, a ...string) string {
 	return manifests(append([]string{"one 10.0.0.1 a", "two 10.0.0.2 b"}, members...), map[string][]string{"a": a, "b": {egress}})
@@ -80,7 +80,7 @@ func TestNothingWithoutPolicy(t *testing.T) {
 	for _, mode := range []string{"secure", "standalone"} {
 		t.Run(mode, func(t *testing.T) {
 			r := newRig(t, newFakeSwitch())
-			r.db.send(ovsdb.Bridge{Name: "br0", Exists: true, FailMode: mode}, twoPorts)
+			r.db.send(vswitch.Bridge{Name: "br0", Exists: true, FailMode: mode}, twoPorts)
 			if s := r.status(); s.State != "starting" {
 				t.Errorf("status %q", s.State)
 			}
@@ -148,7 +148,7 @@ func TestRestart(t *testing.T) {
 		{"a member less", state{twoVMs(nil, fromB, ssh), twoPorts}, false, []uint16{2}},
 		{"a member more", state{twoVMs([]string{"far 10.0.0.9 b", "off 10.0.0.8 b"}, fromB, ssh), twoPorts}, false, nil},
 		{"another VM at the port", state{twoVMs([]string{"far 10.0.0.9 b", "new 10.0.0.7 a"}, fromB, ssh),
-			[]ovsdb.Port{uplinkPort, vmPort("tap2", 2, "new"), vmPort("tap3", 3, "two")}}, false, []uint16{2}},
+			[]vswitch.Port{uplinkPort, vmPort("tap2", 2, "new"), vmPort("tap3", 3, "two")}}, false, []uint16{2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, newFakeSwitch())
@@ -262,7 +262,7 @@ func TestFlush(t *testing.T) {
 	check("rules", state{twoVMs(nil), twoPorts})
 	check("unplug", state{twoVMs(nil), twoPorts[:2]}, "3", "32768 10.0.0.2")
 	check("plug", state{twoVMs(nil), twoPorts}, "3", "32768 10.0.0.2")
-	check("renumber", state{twoVMs(nil), []ovsdb.Port{uplinkPort, twoPorts[1], vmPort("tap3", 7, "two")}}, "3", "32768 10.0.0.2", "7")
+	check("renumber", state{twoVMs(nil), []vswitch.Port{uplinkPort, twoPorts[1], vmPort("tap3", 7, "two")}}, "3", "32768 10.0.0.2", "7")
 }
 
 // A dead connection is dialled again and what is installed is read back.
@@ -411,7 +411,7 @@ func TestEpochsWrap(t *testing.T) {
 // withEpoch recompiles the flows of TestEpochsWrap with another epoch.
 func withEpoch(t *testing.T, old *flows.Set, epoch uint32) *flows.Set {
 	t.Helper()
-	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: twoPorts})
+	h := newHost(vswitch.Snapshot{Bridge: vswitch.Bridge{Exists: true}, Ports: twoPorts})
 	objects, _ := manifest.Decode(manifest.File{Name: "policy.yaml", Data: []byte(twoVMs(nil, ssh, egress))})
 	m := model(objects, h.vifs)
 	out, err := compile.Full(compile.Input{Model: m, Host: flows.Host{Infra: h.infra}, Classes: map[uint16]compile.Class{2: {Epochs: flows.Epochs{epoch, epoch}}, 3: {Epochs: flows.Epochs{epoch, epoch}}}})
@@ -419,18 +419,4 @@ func withEpoch(t *testing.T, old *flows.Set, epoch uint32) *flows.Set {
 		t.Fatalf("%v, %d flows, %d before", err, out.Len(), old.Len())
 	}
 	return out
-}
-
-func TestNeedsPurge(t *testing.T) {
-	for _, c := range []struct {
-		datapath, version string
-		want              bool
-	}{
-		{"netdev", "3.1.0", true}, {"netdev", "3.1.2", true}, {"netdev", "3.1.3", false}, {"netdev", "3.3.0", false},
-		{"netdev", "2.17.3", true}, {"netdev", "", true}, {"system", "3.1.0", false}, {"", "3.1.0", false},
-	} {
-		if got := NeedsPurge(c.datapath, c.version); got != c.want {
-			t.Errorf("NeedsPurge(%q, %q) = %v", c.datapath, c.version, got)
-		}
-	}
 }

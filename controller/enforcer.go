@@ -11,7 +11,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/flows/compile"
-	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
@@ -79,7 +79,7 @@ func (e *enforcer) close() {
 // apply makes the switch enforce what is desired for the ports of the host. The
 // order of its steps is what makes it safe: no packet may reach a port that
 // must not have it, at any moment between them.
-func (e *enforcer) apply(ctx context.Context, d *desired, ports *ovsdb.Snapshot, h host) (outcome, error) {
+func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapshot, h host) (outcome, error) {
 	var foreign *flows.Set
 	connected := e.conn != nil
 	if !connected {
@@ -130,7 +130,7 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *ovsdb.Snapshot,
 // compile takes a change of the model in and returns the flows that change with
 // it. connected says that the connection is as old as the compiler's last
 // answer, so that the difference to that is the difference to the switch.
-func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports *ovsdb.Snapshot, h host, foreign *flows.Set, connected bool) (flows.Delta, error) {
+func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports *vswitch.Snapshot, h host, foreign *flows.Set, connected bool) (flows.Delta, error) {
 	if e.takeover == unread {
 		if flows.OtherLayout(e.installed) {
 			e.flushes.everything()
@@ -141,7 +141,7 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 	} else {
 		e.flushes.endpoints(change.Endpoints)
 	}
-	host := flows.Host{Infra: h.infra, Userspace: userspace(ports.Bridge.DatapathType)}
+	host := flows.Host{Infra: h.infra, Userspace: ports.Quirks().HoldsFragments}
 	delta, alone, err := e.compiler.Update(change, host)
 	if e.compiler.Wrapped() {
 		e.flushes.everything()
@@ -228,7 +228,7 @@ func inTheWay(foreign, all *flows.Set) error {
 // revalidate sees to it that the datapath, too, has forgotten what is not in
 // force any more: after a change, and after a start, since the agent before may
 // have ended between a change and its revalidation.
-func (e *enforcer) revalidate(ctx context.Context, ports *ovsdb.Snapshot, h host) error {
+func (e *enforcer) revalidate(ctx context.Context, ports *vswitch.Snapshot, h host) error {
 	infra := map[uint32]bool{}
 	for _, p := range h.infra {
 		infra[p.OFPort] = true
@@ -247,7 +247,7 @@ func (e *enforcer) revalidate(ctx context.Context, ports *ovsdb.Snapshot, h host
 			}
 		}
 		if !e.revalidated {
-			if err := e.cfg.Daemon.Settle(ctx, NeedsPurge(ports.Bridge.DatapathType, ports.OVSVersion)); err != nil {
+			if err := e.cfg.Daemon.Settle(ctx, ports.Quirks().StaleMegaflows); err != nil {
 				return err
 			}
 		}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
-	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
@@ -130,24 +130,24 @@ func (c *fakeConn) Close() error {
 
 // fakeDatabase is the bridge in a database in memory.
 type fakeDatabase struct {
-	snapshots chan ovsdb.Snapshot
+	snapshots chan vswitch.Snapshot
 	seq       atomic.Uint64
 	prepared  atomic.Int32 // how often Prepare was called
 }
 
-func (d *fakeDatabase) Snapshots() <-chan ovsdb.Snapshot { return d.snapshots }
+func (d *fakeDatabase) Snapshots() <-chan vswitch.Snapshot { return d.snapshots }
 
 func (d *fakeDatabase) Sync(context.Context) (uint64, error) { return d.seq.Load(), nil }
 
-func (d *fakeDatabase) Prepare(context.Context, []ovsdb.Table) error {
+func (d *fakeDatabase) Prepare(context.Context, []vswitch.Table) error {
 	d.prepared.Add(1)
 	return nil
 }
 
-func (d *fakeDatabase) Status() ovsdb.Status { return ovsdb.Status{Connected: true} }
+func (d *fakeDatabase) Status() vswitch.Status { return vswitch.Status{Connected: true} }
 
-func (d *fakeDatabase) send(bridge ovsdb.Bridge, ports []ovsdb.Port) {
-	d.snapshots <- ovsdb.Snapshot{Seq: d.seq.Add(1), Bridge: bridge, Ports: ports}
+func (d *fakeDatabase) send(bridge vswitch.Bridge, ports []vswitch.Port) {
+	d.snapshots <- vswitch.Snapshot{Seq: d.seq.Add(1), Bridge: bridge, Ports: ports}
 }
 
 // rig is a controller with a fake switch and inputs of the test's making.
@@ -174,7 +174,7 @@ func newRigWith(t *testing.T, sw *fakeSwitch, src source, config func(*Config)) 
 // start starts a controller that knows nothing.
 func (r *rig) start() {
 	r.src.start(r.t)
-	r.db = &fakeDatabase{snapshots: make(chan ovsdb.Snapshot)}
+	r.db = &fakeDatabase{snapshots: make(chan vswitch.Snapshot)}
 	cfg := Config{Bridge: "br0", Source: r.src, Database: r.db, Dial: r.sw.dial, Logger: zaptest.NewLogger(r.t, zaptest.Level(zap.WarnLevel))}
 	if r.config != nil {
 		r.config(&cfg)
@@ -204,17 +204,17 @@ func (r *rig) stop() {
 // state is one state of the world.
 type state struct {
 	policy string
-	ports  []ovsdb.Port
+	ports  []vswitch.Port
 }
 
-func vmPort(name string, ofport int, id string) ovsdb.Port {
-	return ovsdb.Port{Name: name, PortName: name, OFPort: ofport, IfaceID: id, Kind: ovsdb.VM,
+func vmPort(name string, ofport int, id string) vswitch.Port {
+	return vswitch.Port{Name: name, PortName: name, OFPort: ofport, IfaceID: id, Kind: vswitch.VM, State: vswitch.Pending,
 		AttachedMAC: fmt.Sprintf("02:00:00:00:00:%02x", len(id)+int(id[0]))}
 }
 
-var uplinkPort = ovsdb.Port{Name: "eth0", PortName: "eth0", OFPort: 1, Kind: ovsdb.Infrastructure}
+var uplinkPort = vswitch.Port{Name: "eth0", PortName: "eth0", OFPort: 1, Kind: vswitch.Infrastructure, State: vswitch.Trusted}
 
-var secure = ovsdb.Bridge{Name: "br0", Exists: true}
+var secure = vswitch.Bridge{Name: "br0", Exists: true}
 
 // put changes the policy, which is one unit in most tests.
 func (r *rig) put(policyText string) {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/flows/compile"
-	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
@@ -14,7 +14,7 @@ import (
 // with the same epochs.
 func (r *rig) asFresh(s state) {
 	r.t.Helper()
-	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: s.ports})
+	h := newHost(vswitch.Snapshot{Bridge: vswitch.Bridge{Exists: true}, Ports: s.ports})
 	objects, problems := manifest.Decode(manifest.File{Name: "policy.yaml", Data: []byte(s.policy)})
 	if len(problems) > 0 {
 		r.t.Fatal(problems)

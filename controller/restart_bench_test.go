@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 )
 
@@ -33,13 +33,13 @@ func BenchmarkRestart(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		db := &fakeDatabase{snapshots: make(chan ovsdb.Snapshot)}
+		db := &fakeDatabase{snapshots: make(chan vswitch.Snapshot)}
 		c := New(Config{Bridge: "br0", Source: src, Database: db, Dial: sw.dial})
 		ctx, cancel := context.WithCancel(b.Context())
 		ended := make(chan error, 2)
 		go func() { ended <- c.Run(ctx) }()
 		go func() { ended <- src.Run(ctx) }()
-		db.send(secure, []ovsdb.Port{vmPort("tap2", 2, "vm2")})
+		db.send(secure, []vswitch.Port{vmPort("tap2", 2, "vm2")})
 		if err := c.Wait(ctx); err != nil {
 			b.Fatal(err)
 		}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/flows/compile"
-	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
@@ -44,7 +44,7 @@ func TestWrapWhenTakingOver(t *testing.T) {
 	far := []string{"far 10.0.0.9 b"}
 	r.set(state{twoVMs(far, both...), twoPorts})
 	r.stop()
-	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: twoPorts})
+	h := newHost(vswitch.Snapshot{Bridge: vswitch.Bridge{Exists: true}, Ports: twoPorts})
 	objects, _ := manifest.Decode(manifest.File{Name: "policy.yaml", Data: []byte(twoVMs(far, both...))})
 	m := model(objects, h.vifs)
 	e := flows.Epochs{flows.MaxEpoch, flows.MaxEpoch}

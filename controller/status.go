@@ -8,7 +8,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
-	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
@@ -131,7 +131,7 @@ func (c *Controller) status() control.Status {
 	if c.ports != nil {
 		s.OVS, s.Datapath = c.ports.OVSVersion, c.ports.Bridge.DatapathType
 		s.Ports = c.portStatus()
-		if NeedsPurge(s.Datapath, s.OVS) {
+		if c.ports.Quirks().StaleMegaflows {
 			s.Notes = append(s.Notes, purgeNote)
 		}
 	}
@@ -140,7 +140,7 @@ func (c *Controller) status() control.Status {
 
 // databaseError says why what OVSDB told may be out of date; empty if it is
 // not.
-func databaseError(s ovsdb.Status) string {
+func databaseError(s vswitch.Status) string {
 	switch {
 	case s.Connected:
 		return ""
@@ -160,19 +160,8 @@ func (c *Controller) portStatus() []control.PortStatus {
 	}
 	out := []control.PortStatus{}
 	for _, p := range c.ports.Ports {
-		ps := control.PortStatus{Name: p.Name, OFPort: p.OFPort, Kind: p.Kind.String(), VLAN: p.Tag, Reason: p.Reason}
-		why, left := c.host.unusable[p.Name]
-		e := endpoints[p.Name]
-		switch {
-		case left && p.Kind == ovsdb.Unidentified:
-			ps.State, ps.Reason = "blocked", why
-		case left:
-			ps.State, ps.Reason = "error", why
-		case p.Kind == ovsdb.Infrastructure:
-			ps.State = "trusted"
-		case e == nil:
-			ps.State = "pending"
-		default:
+		ps := control.PortStatus{Name: p.Name, OFPort: p.OFPort, Kind: p.Kind.String(), VLAN: p.Tag, State: p.State.String(), Reason: p.Reason}
+		if e := endpoints[p.Name]; e != nil && p.State == vswitch.Pending {
 			describe(&ps, e)
 			if e := c.enforcer.compiler.Epochs(e.OFPort); e != (flows.Epochs{}) {
 				ps.Epochs = &control.PortEpochs{Egress: e[policy.Egress], Ingress: e[policy.Ingress]}

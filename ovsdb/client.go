@@ -4,29 +4,39 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"net/url"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/ovn-kubernetes/libovsdb/model"
 	"go.uber.org/zap"
 )
 
-// Config says what a Client follows.
+// Model is a pointer to a struct that stands for one row. The tag of each
+// field names its column: `ovsdb:"name"`; one field of type string has the tag
+// `ovsdb:"_uuid"`. The types are those of libovsdb: string, int, bool and
+// float64, a pointer for an optional value, a slice for a set, a map for a
+// map, a string for a reference.
+//
+// A Model may have the methods CloneModel() Model and CloneModelInto(Model);
+// without them libovsdb copies rows by way of JSON, which is slow.
+type Model = model.Model
+
+// Config says which tables of which database a Client copies.
 type Config struct {
-	// Endpoint is where ovsdb-server listens: unix:PATH, usually
-	// unix:/run/openvswitch/db.sock, or tcp:HOST:PORT.
+	// Endpoint is where the server listens: unix:PATH or tcp:HOST:PORT
+	// (ovsdb(7), "Connection Methods").
 	Endpoint string
-	// Bridge is the name of the bridge. It need not exist yet.
-	Bridge string
-	// Uplinks are names of interfaces or ports (bonds) that are trusted
-	// infrastructure whatever else is known about them.
-	Uplinks []string
-	// Physical tells whether a network device is a physical one. Nil means
-	// the function Physical of this package.
-	Physical func(name string) bool
-	// ProbeInterval is how long the connection may be silent until the
-	// server is asked for a sign of life. If none comes for as long again,
-	// the client reconnects. 0 means 5 seconds.
+	// Database is the name of the database, such as Open_vSwitch.
+	Database string
+	// Tables has a Model for each table. All columns that the Models name are
+	// monitored; the server's schema must have them.
+	Tables map[string]Model
+	// ProbeInterval is how often the server is asked for a sign of life. It has
+	// four times as long to answer before the client reconnects: a server that
+	// is busy with a big transaction answers nobody. 0 means 2 seconds.
 	ProbeInterval time.Duration
 	// Logger may be nil.
 	Logger *zap.Logger
@@ -40,86 +50,96 @@ const (
 
 	// connectTimeout bounds dialing together with the initial contents.
 	connectTimeout = 30 * time.Second
-
-	// minQuiet and maxQuiet bound the pause after a snapshot. The first
-	// update of a storm is shown at once, the next are gathered for as long
-	// as building a snapshot takes: building costs at most half the time.
-	minQuiet = time.Millisecond
-	maxQuiet = 10 * time.Millisecond
 )
 
-var (
-	// ErrNoBridge is that the database has no bridge of the configured name.
-	ErrNoBridge = errors.New("no such bridge")
-	// ErrNotConnected is that there is no session with ovsdb-server and the
-	// caller's context ended before there was one.
-	ErrNotConnected = errors.New("not connected to ovsdb-server")
-)
+// ErrNotConnected means that there was no connection with the server before
+// the caller's context ended.
+var ErrNotConnected = errors.New("not connected to ovsdb-server")
 
-// Client follows one bridge. Create it with New, start it with Run. Its
-// methods may be called from any goroutine.
+// Client copies tables of one database. Create it with New, start it with Run.
+// Its methods may be called from any goroutine.
 type Client struct {
-	config    Config
-	log       *zap.Logger
-	snapshots chan Snapshot
+	config   Config
+	endpoint string // as libovsdb wants it
+	log      *zap.Logger
+	database model.ClientDBModel
+	columns  map[string][]string // by table
+	bell     chan struct{}       // capacity 1
 
 	mu      sync.Mutex
 	running bool
 	status  Status
 	current *session      // nil when there is none
-	last    *Snapshot     // the last one delivered
-	changed chan struct{} // closed and replaced when one of these changes
+	changed chan struct{} // closed and replaced when status or current changes
 }
 
 // Status is the state of the connection.
 type Status struct {
-	// Connected tells whether there is a session with the initial contents
-	// complete. A server that hangs is noticed within twice ProbeInterval.
+	// Connected tells whether there is a connection with the initial contents
+	// complete. A server that hangs is noticed within five times ProbeInterval.
 	Connected bool
 	// Since is when Connected took its present value.
 	Since time.Time
-	// LastError is why the last session, or the last attempt at one, ended;
+	// LastError is why the last connection, or the last attempt at one, ended;
 	// nil if none ever did. It stays set after a reconnect.
 	LastError error
-	// LastErrorTime is when that was.
+	// LastErrorTime is the time of LastError.
 	LastErrorTime time.Time
 }
 
 // New checks the configuration. It does not connect.
 func New(config Config) (*Client, error) {
-	if _, _, err := parseEndpoint(config.Endpoint); err != nil {
+	endpoint, err := parseEndpoint(config.Endpoint)
+	if err != nil {
 		return nil, err
-	}
-	if config.Bridge == "" {
-		return nil, errors.New("bridge: name is empty")
 	}
 	if config.ProbeInterval < 0 {
 		return nil, fmt.Errorf("probe interval %v: negative", config.ProbeInterval)
 	}
 	if config.ProbeInterval == 0 {
-		config.ProbeInterval = 5 * time.Second
+		config.ProbeInterval = 2 * time.Second
 	}
 	if config.longestDelay == 0 {
 		config.longestDelay = maxBackoff
 	}
-	if config.Physical == nil {
-		config.Physical = Physical
+	database, err := model.NewClientDBModel(config.Database, config.Tables)
+	if err != nil {
+		return nil, fmt.Errorf("database %s: %w", config.Database, err)
 	}
-	config.Uplinks = slices.Clone(config.Uplinks)
 	log := config.Logger
 	if log == nil {
 		log = zap.NewNop()
 	}
 	return &Client{
-		config:    config,
-		log:       log.With(zap.String("bridge", config.Bridge)),
-		snapshots: make(chan Snapshot, 1),
-		status:    Status{Since: time.Now()},
-		changed:   make(chan struct{}),
+		config:   config,
+		endpoint: endpoint,
+		log:      log,
+		database: database,
+		columns:  columns(config.Tables),
+		bell:     make(chan struct{}, 1),
+		status:   Status{Since: time.Now()},
+		changed:  make(chan struct{}),
 	}, nil
 }
 
-// Run connects, follows the bridge and reconnects, until ctx ends; it returns
+// parseEndpoint checks an endpoint and writes it the way that libovsdb, which
+// reads it as a URL, understands.
+func parseEndpoint(endpoint string) (string, error) {
+	network, address, _ := strings.Cut(endpoint, ":")
+	if address == "" || network != "unix" && network != "tcp" {
+		return "", fmt.Errorf("endpoint %q: want unix:PATH or tcp:HOST:PORT", endpoint)
+	}
+	if network == "tcp" {
+		return endpoint, nil
+	}
+	path, err := filepath.Abs(address)
+	if err != nil {
+		return "", fmt.Errorf("endpoint %q: %w", endpoint, err)
+	}
+	return (&url.URL{Scheme: network, Path: path}).String(), nil
+}
+
+// Run connects, follows the tables and reconnects, until ctx ends; it returns
 // ctx.Err(). A server that is absent, goes away or talks nonsense is logged
 // and tried again after 50 ms, growing to 1 s. Run may run once at a time.
 func (c *Client) Run(ctx context.Context) error {
@@ -163,11 +183,11 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
-// follow runs one session. connected tells whether it came as far as to have
-// the initial contents.
+// follow runs one connection until it ends. connected tells whether the
+// initial contents were read.
 func (c *Client) follow(ctx context.Context) (connected bool, err error) {
 	connecting, cancel := context.WithTimeout(ctx, connectTimeout)
-	s, err := connect(connecting, c.config.Endpoint, c.config.ProbeInterval)
+	s, err := c.connect(connecting)
 	cancel()
 	if err != nil {
 		return false, err
@@ -175,39 +195,12 @@ func (c *Client) follow(ctx context.Context) (connected bool, err error) {
 	defer s.close()
 	c.setCurrent(s)
 	defer c.setCurrent(nil)
+	c.ring()
 	c.log.Info("connected to ovsdb-server", zap.String("endpoint", c.config.Endpoint))
-
-	probe := time.NewTicker(c.config.ProbeInterval)
-	defer probe.Stop()
-	gather := time.NewTimer(0)
-	defer gather.Stop()
-	<-gather.C
-	for {
-		select {
-		case <-s.changed:
-			started := time.Now()
-			c.publish(s)
-			gather.Reset(min(max(time.Since(started), minQuiet), maxQuiet))
-			select {
-			case <-gather.C:
-			case <-s.done:
-				return true, s.err
-			case <-ctx.Done():
-				return true, ctx.Err()
-			}
-		case <-probe.C:
-			if err := s.sendProbe(); err != nil && !s.over() {
-				return true, fmt.Errorf("probe ovsdb-server: %w", err)
-			}
-		case <-s.done:
-			return true, s.err
-		case <-ctx.Done():
-			return true, ctx.Err()
-		}
-	}
+	return true, s.watch(ctx, c.config.ProbeInterval)
 }
 
-// setCurrent makes s, or nothing, the session that others may use.
+// setCurrent makes s, or nothing, the connection in use.
 func (c *Client) setCurrent(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -216,62 +209,39 @@ func (c *Client) setCurrent(s *session) {
 	c.wake()
 }
 
-// wake tells those who wait on changed. mu is held.
+// wake tells everyone who waits on c.changed. The caller holds c.mu.
 func (c *Client) wake() {
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
 
-// publish builds the snapshot of now and delivers it if it is a new picture.
-// It returns the number of the snapshot that shows it; ok is false when s is
-// no longer the current session.
-func (c *Client) publish(s *session) (seq uint64, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.current != s {
-		return 0, false
-	}
-	snap := s.snapshot(c.config.Bridge, c.config.Uplinks, c.config.Physical)
-	if c.last != nil && c.last.Equal(snap) {
-		return c.last.Seq, true
-	}
-	snap.Seq = 1
-	if c.last != nil {
-		snap.Seq = c.last.Seq + 1
-	}
-	c.last = &snap
-	c.wake()
+// ring rings the bell of Changed.
+func (c *Client) ring() {
 	select {
-	case <-c.snapshots: // nobody took the one before: the newest wins
+	case c.bell <- struct{}{}:
 	default:
 	}
-	c.snapshots <- snap // only publish sends, so there is room
-	return snap.Seq, true
 }
 
-// Snapshots delivers the picture of the bridge, first when the initial
-// contents are complete and then whenever it has changed. It holds one: a
-// slow receiver misses those between, never the newest. It is never closed.
-// While the connection is down the last picture stays the best known.
-func (c *Client) Snapshots() <-chan Snapshot { return c.snapshots }
+// Changed delivers a value when the copy may have changed since the last
+// value was taken, and when a connection has its initial contents. A value
+// says that something happened, not what. The channel is never closed.
+func (c *Client) Changed() <-chan struct{} { return c.bell }
 
-// Connected tells whether there is a working session with ovsdb-server.
-func (c *Client) Connected() bool { return c.Status().Connected }
-
-// Status tells how the connection is.
+// Status returns the state of the connection.
 func (c *Client) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.status
 }
 
-// session waits for a session.
+// session waits for a connection.
 func (c *Client) session(ctx context.Context) (*session, error) {
 	for {
 		c.mu.Lock()
 		s, changed, err := c.current, c.changed, c.status.LastError
 		c.mu.Unlock()
-		if s != nil {
+		if s != nil && !s.over() {
 			return s, nil
 		}
 		select {

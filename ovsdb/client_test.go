@@ -1,281 +1,233 @@
 package ovsdb
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
-const bridge = "br0"
-
-func addBridge(o *testOVS) {
-	o.t.Helper()
-	o.vsctl("add-br", bridge, "--", "set", "Bridge", bridge, "datapath_type=dummy")
-}
-
-func TestFollowPorts(t *testing.T) {
-	o := startOVS(t)
-	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
-	snap := f.until("no bridge", func(Snapshot) bool { return true })
-	if snap.Bridge != (Bridge{Name: bridge}) || len(snap.Ports) != 0 {
-		t.Errorf("without a bridge: %+v", snap)
-	}
-
-	addBridge(o)
-	snap = f.until("the bridge", func(s Snapshot) bool { return s.port(bridge).Ready() && s.CurCfg >= s.NextCfg })
-	if b := snap.Bridge; !b.Exists || b.DatapathType != "dummy" || b.FailMode != "" || b.Controllers != 0 || len(b.UUID) != 36 {
-		t.Errorf("bridge: %+v", b)
-	}
-	if p := snap.port(bridge); p.Kind != Infrastructure || p.OFPort != 65534 || p.MACInUse == "" {
-		t.Errorf("local port: %+v", p)
-	}
-
-	// Plugged without a reason to be one thing or another: unidentified.
-	o.vsctl(addPort(bridge, "p1")...)
-	snap = f.until("p1", func(s Snapshot) bool { return s.port("p1").Ready() })
-	if p := snap.port("p1"); p.Kind != Unidentified {
-		t.Errorf("p1: %+v", p)
-	}
-	// The identifiers arrive later, as libvirt's do.
-	o.vsctl("set", "Interface", "p1", "external_ids:iface-id=web", "external_ids:attached-mac=02:00:00:00:00:01",
-		"external_ids:vm-id=5f0c", "external_ids:iface-status=active")
-	snap = f.until("p1 is a VM's", func(s Snapshot) bool { return s.port("p1").Kind == VM })
-	if p := snap.port("p1"); p.IfaceID != "web" || p.AttachedMAC != "02:00:00:00:00:01" || p.VMID != "5f0c" || p.IfaceStatus != "active" {
-		t.Errorf("p1: %+v", p)
-	}
-	o.vsctl("set", "Interface", "p1", "external_ids:iface-id=db")
-	f.until("p1 is another VM's", func(s Snapshot) bool { return s.port("p1").IfaceID == "db" })
-
-	o.vsctl("set", "Port", "p1", "tag=10")
-	snap = f.until("p1 has a tag", func(s Snapshot) bool { return s.port("p1").Tagged })
-	if p := snap.port("p1"); p.Tag != 10 || p.EffectiveVLANMode() != "access" {
-		t.Errorf("p1: %+v", p)
-	}
-	o.vsctl("clear", "Port", "p1", "tag", "--", "set", "Port", "p1", "trunks=30,20", "vlan_mode=trunk")
-	snap = f.until("p1 is a trunk", func(s Snapshot) bool { return !s.port("p1").Tagged })
-	if p := snap.port("p1"); p.Tag != 0 || p.VLANMode != "trunk" || !slices.Equal(p.Trunks, []uint16{20, 30}) {
-		t.Errorf("p1: %+v", p)
-	}
-
-	o.vsctl("set", "Interface", "p1", "ofport_request=77")
-	f.until("p1 has another ofport", func(s Snapshot) bool { return s.port("p1").OFPort == 77 })
-	o.vsctl("set", "Interface", "p1", "external_ids:ovs-sg-role=uplink")
-	f.until("p1 is an uplink", func(s Snapshot) bool { return s.port("p1").Kind == Infrastructure })
-
-	// A device that cannot be opened stays in the picture, with the reason.
-	o.vsctl("--no-wait", "--", "add-port", bridge, "bad", "--", "set", "Interface", "bad", "type=nonsense", "external_ids:iface-id=bad")
-	snap = f.until("bad has failed", func(s Snapshot) bool { return s.port("bad").OFPort == -1 })
-	if p := snap.port("bad"); p.Ready() || p.Error == "" || p.Kind != VM || !strings.HasSuffix(p.Reason, "; not ready: "+p.Error) {
-		t.Errorf("bad: %+v", p)
-	}
-	o.vsctl("del-port", "bad")
-	f.until("bad is gone", func(s Snapshot) bool { return s.port("bad").Name == "" })
-
-	o.vsctl("--", "add-bond", bridge, "bond0", "e0", "e1", "--", "set", "Interface", "e0", "type=dummy", "--", "set", "Interface", "e1", "type=dummy")
-	snap = f.until("the bond", func(s Snapshot) bool { return s.port("e0").Ready() && s.port("e1").Ready() })
-	if p := snap.port("e1"); !p.Bond || p.PortName != "bond0" || p.Kind != Infrastructure {
-		t.Errorf("e1: %+v", p)
-	}
-
-	o.vsctl("del-port", "p1")
-	f.until("p1 is gone", func(s Snapshot) bool { return s.port("p1").Name == "" })
-	o.vsctl("del-br", bridge)
-	snap = f.until("the bridge is gone", func(s Snapshot) bool { return !s.Bridge.Exists })
-	if len(snap.Ports) != 0 {
-		t.Errorf("without a bridge: %+v", snap)
-	}
-	addBridge(o)
-	f.until("the bridge is back", func(s Snapshot) bool { return s.port(bridge).Ready() })
-}
-
-// The port of another bridge is none of ours.
-func TestOtherBridge(t *testing.T) {
-	o := startOVS(t)
-	addBridge(o)
-	o.vsctl("add-br", "br1", "--", "set", "Bridge", "br1", "datapath_type=dummy")
-	o.vsctl(addPort("br1", "p1", "external_ids:iface-id=web")...)
-	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
-	snap := f.until("the bridge", func(s Snapshot) bool { return s.Bridge.Exists })
-	if len(snap.Ports) != 1 || snap.Ports[0].Name != bridge {
-		t.Errorf("ports: %+v", snap.Ports)
-	}
-}
-
-func TestThousandPorts(t *testing.T) {
-	const n = 1000
-	o := startOVS(t)
-	addBridge(o)
-	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
-	f.until("the bridge", func(s Snapshot) bool { return s.port(bridge).Ready() })
-	before := f.last.Seq
-	var args []string
-	for i := range n {
-		args = append(args, addPort(bridge, fmt.Sprintf("p%04d", i), fmt.Sprintf("external_ids:iface-id=vm%04d", i))...)
-	}
-	o.vsctl(append([]string{"--no-wait"}, args...)...)
-	snap := f.until("all ports", func(s Snapshot) bool {
-		ready := 0
-		for _, p := range s.Ports {
-			if p.Kind == VM && p.Ready() {
-				ready++
-			}
-		}
-		return ready == n
-	})
-	if !slices.IsSortedFunc(snap.Ports, func(a, b Port) int { return strings.Compare(a.Name, b.Name) }) {
-		t.Error("ports are not sorted by name")
-	}
-	if got := snap.Seq - before; got > 20 {
-		t.Errorf("%d ports at once took %d snapshots", n, got)
-	}
-}
-
-func TestDatabaseRestarted(t *testing.T) {
-	o := newOVS(t)
-	// Nobody listens at first.
-	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
-	f.untilStatus(func(s Status) bool { return s.LastError != nil && !s.Connected })
-	o.startDB()
-	o.vsctl("--no-wait", "init")
-	o.startVswitchd()
-	addBridge(o)
-	o.vsctl(addPort(bridge, "p1", "external_ids:iface-id=web")...)
-	f.until("p1", func(s Snapshot) bool { return s.port("p1").Ready() })
-	if !f.Connected() {
-		t.Errorf("status: %+v", f.Status())
-	}
-
-	for i := range 3 {
-		o.stop(&o.db)
-		f.untilStatus(func(s Status) bool { return !s.Connected })
-		o.startDB()
-		name := fmt.Sprintf("q%d", i)
-		o.vsctl(addPort(bridge, name, "external_ids:iface-id="+name)...)
-		f.until(name, func(s Snapshot) bool { return s.port(name).Ready() && s.port("p1").Ready() })
-		if !f.Connected() {
-			t.Error("not connected")
+func TestNewRefuses(t *testing.T) {
+	good := Config{Endpoint: "unix:/run/x", Database: "Pairs", Tables: map[string]Model{"Left": &left{}}}
+	for name, spoil := range map[string]func(*Config){
+		"no endpoint":       func(c *Config) { c.Endpoint = "" },
+		"no path":           func(c *Config) { c.Endpoint = "unix:" },
+		"no network":        func(c *Config) { c.Endpoint = "/run/x" },
+		"ssl":               func(c *Config) { c.Endpoint = "ssl:127.0.0.1:6640" },
+		"negative interval": func(c *Config) { c.ProbeInterval = -1 },
+		"no pointer":        func(c *Config) { c.Tables = map[string]Model{"Left": left{}} },
+		"no UUID": func(c *Config) {
+			c.Tables = map[string]Model{"Left": &struct {
+				Name string `ovsdb:"name"`
+			}{}}
+		},
+	} {
+		config := good
+		spoil(&config)
+		if _, err := New(config); err == nil {
+			t.Errorf("%s: New did not fail", name)
 		}
 	}
-}
-
-func TestVswitchdRestarted(t *testing.T) {
-	o := startOVS(t)
-	addBridge(o)
-	o.vsctl(addPort(bridge, "p1", "external_ids:iface-id=web")...)
-	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
-	f.until("p1", func(s Snapshot) bool { return s.port("p1").Ready() })
-	o.stop(&o.vswitchd)
-	o.vsctl(append([]string{"--no-wait"}, addPort(bridge, "p2", "external_ids:iface-id=db")...)...)
-	snap := f.until("p2", func(s Snapshot) bool { return s.port("p2").Kind == VM })
-	if p := snap.port("p2"); p.Ready() || !strings.Contains(p.Reason, "; not ready: ") {
-		t.Errorf("p2: %+v", p)
-	}
-	o.startVswitchd()
-	f.until("p2 is ready", func(s Snapshot) bool { return s.port("p1").Ready() && s.port("p2").Ready() })
-	if err := f.WaitApplied(patiently(t)); err != nil {
+	if _, err := New(good); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestNewRefuses(t *testing.T) {
-	for _, config := range []Config{
-		{Bridge: bridge},
-		{Endpoint: "unix:", Bridge: bridge},
-		{Endpoint: "/run/openvswitch/db.sock", Bridge: bridge},
-		{Endpoint: "ssl:127.0.0.1:6640", Bridge: bridge},
-		{Endpoint: "unix:/run/openvswitch/db.sock"},
-		{Endpoint: "unix:/run/openvswitch/db.sock", Bridge: bridge, ProbeInterval: -1},
-	} {
-		if _, err := New(config); err == nil {
-			t.Errorf("New(%+v) did not fail", config)
-		}
+// Libovsdb reads endpoints as URLs.
+func TestEndpoints(t *testing.T) {
+	s := startServer(t)
+	dir := s.path("a b%41?#")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../sock", dir+"/s"); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	for _, endpoint := range []string{"unix:s", "unix:" + dir + "/s", s.endpoint()} {
+		until(t, run(t, Config{Endpoint: endpoint}), endpoint, func(Picture) bool { return true })
 	}
 }
 
-func TestPrepare(t *testing.T) {
-	o := startOVS(t)
-	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
-	tables := []Table{
-		{ID: 0, Name: "classify"},
-		{ID: 6, Name: "egress_remote", Prefixes: []string{"ct_nw_dst", "ct_ipv6_dst"}},
-		{ID: 7, Name: "egress_rules", Prefixes: []string{"ct_ipv6_dst", "ct_nw_dst"}},
-	}
-	if err := f.Prepare(patiently(t), tables); !errors.Is(err, ErrNoBridge) {
-		t.Fatalf("without a bridge: %v", err)
-	}
-	addBridge(o)
-	// Table 6 is there with another name and a limit, table 7 shares its row
-	// with table 99, which is somebody else's.
-	o.vsctl("--", "--id=@a", "create", "Flow_Table", "name=old", "flow_limit=12345",
-		"--", "--id=@b", "create", "Flow_Table", "name=shared",
-		"--", "set", "Bridge", bridge, "flow_tables:6=@a", "flow_tables:7=@b", "flow_tables:99=@b")
-	if err := f.Prepare(patiently(t), tables); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.WaitApplied(patiently(t)); err != nil {
-		t.Fatal(err)
-	}
-	check := func() {
-		t.Helper()
-		for _, want := range []struct{ query, value string }{
-			{"get Bridge br0 fail_mode", "secure"},
-			{"get Bridge br0 controller", "[]"},
-			{"get Flow_Table " + o.flowTable(0) + " name", "classify"},
-			{"get Flow_Table " + o.flowTable(0) + " prefixes", "[]"},
-			{"get Flow_Table " + o.flowTable(6) + " name", "egress_remote"},
-			{"get Flow_Table " + o.flowTable(6) + " prefixes", "[ct_ipv6_dst, ct_nw_dst]"},
-			{"get Flow_Table " + o.flowTable(6) + " flow_limit", "12345"},
-			{"get Flow_Table " + o.flowTable(7) + " name", "egress_rules"},
-			{"get Flow_Table " + o.flowTable(99) + " name", "shared"},
-		} {
-			if got := o.vsctl(strings.Fields(want.query)...); got != want.value {
-				t.Errorf("ovs-vsctl %s: %s, want %s", want.query, got, want.value)
-			}
-		}
-	}
-	check()
-
-	// The second time nothing is written: the database's log does not grow.
-	seq, err := f.Sync(patiently(t))
+// A picture shows whole transactions: each sets the rows of both tables to the
+// same number, adds a row to one and removes one from the other.
+func TestPicturesAreNotTorn(t *testing.T) {
+	s := startServer(t)
+	c, writer := run(t, Config{Endpoint: s.endpoint()}), run(t, Config{Endpoint: s.endpoint()})
+	_, err := writer.Transact(patiently(t),
+		Operation{Op: "insert", Table: "Left", Row: Row{"name": "a"}},
+		Operation{Op: "insert", Table: "Right", Row: Row{"name": "a", "number": 0}},
+		Operation{Op: "insert", Table: "Left", Row: Row{"name": "b"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	size := o.logSize()
-	for range 10 {
-		if err := f.Prepare(patiently(t), tables); err != nil {
+	const last = 2000
+	writing, stop := context.WithCancel(context.Background())
+	written := make(chan struct{})
+	defer func() { stop(); <-written }()
+	go func() {
+		defer close(written)
+		tables := []string{"Left", "Right"}
+		for i := 1; i <= last; i++ {
+			all := []Condition{{Column: "number", Function: "!=", Value: i}}
+			_, err := writer.Transact(writing,
+				Operation{Op: "update", Table: tables[i%2], Where: all, Row: Row{"number": i}},
+				Operation{Op: "update", Table: tables[1-i%2], Where: all, Row: Row{"number": i}},
+				Operation{Op: "delete", Table: tables[1-i%2], Where: []Condition{{Column: "name", Function: "==", Value: "b"}}},
+				Operation{Op: "insert", Table: tables[i%2], Row: Row{"name": "b", "number": i}},
+			)
+			if err != nil {
+				if writing.Err() == nil {
+					t.Error(err)
+				}
+				return
+			}
+		}
+	}()
+	pictures := 0
+	until(t, c, "the last number", func(p Picture) bool {
+		pictures++
+		numbers, rows := map[int]bool{}, 0
+		for _, row := range All[left](p, "Left") {
+			numbers[row.Number], rows = true, rows+1
+		}
+		for _, row := range All[right](p, "Right") {
+			numbers[row.Number[0]], rows = true, rows+1
+		}
+		if rows > 0 && (len(numbers) != 1 || rows != 3) {
+			t.Fatalf("%d rows with the numbers %v", rows, numbers)
+		}
+		return numbers[last]
+	})
+	t.Logf("%d pictures of %d transactions", pictures, last)
+	<-written
+}
+
+// What one client has committed, another one shows after Sync.
+func TestSync(t *testing.T) {
+	s := startServer(t)
+	c, writer := run(t, Config{Endpoint: s.endpoint()}), run(t, Config{Endpoint: s.endpoint()})
+	for i := range 500 {
+		name := fmt.Sprint(i)
+		insert(t, writer, name)
+		if err := c.Sync(patiently(t)); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if again := o.logSize(); again != size {
-		t.Errorf("the database has grown from %d to %d bytes", size, again)
-	}
-	if again, err := f.Sync(patiently(t)); err != nil || again != seq {
-		t.Errorf("snapshot %d, %v after %d", again, err, seq)
-	}
-
-	// Undone by somebody, it is done again.
-	o.vsctl("--", "set", "Bridge", bridge, "fail_mode=standalone", "--", "remove", "Bridge", bridge, "flow_tables", "0")
-	if err := f.Prepare(patiently(t), tables); err != nil {
-		t.Fatal(err)
-	}
-	check()
-
-	for _, wrong := range [][]Table{
-		{{ID: 255, Name: "x"}},
-		{{ID: 1}},
-		{{ID: 1, Name: "x"}, {ID: 1, Name: "y"}},
-		{{ID: 1, Name: "x", Prefixes: []string{"nw_src", "nw_dst", "ipv6_src", "ipv6_dst"}}},
-	} {
-		if err := f.Prepare(patiently(t), wrong); err == nil {
-			t.Errorf("Prepare(%v) did not fail", wrong)
+		if p, ok := c.Picture(); !ok || !names(p)[name] {
+			t.Fatalf("row %s is missing", name)
 		}
 	}
 }
 
-// flowTable is the UUID of the bridge's Flow_Table row for one table.
-func (o *testOVS) flowTable(id int) string {
-	o.t.Helper()
-	return o.vsctl("get", "Bridge", bridge, fmt.Sprintf("flow_tables:%d", id))
+// Sync waits for the connection and goes on when one breaks.
+func TestSyncAcrossRestart(t *testing.T) {
+	s := newServer(t)
+	c := run(t, Config{Endpoint: s.endpoint()})
+	short, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	if err := c.Sync(short); !errors.Is(err, ErrNotConnected) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("Sync without a server: %v", err)
+	}
+	if _, ok := c.Picture(); ok {
+		t.Error("a picture without a server")
+	}
+	synced := make(chan error, 1)
+	for range 3 {
+		go func() { synced <- c.Sync(patiently(t)) }()
+		s.start()
+		if err := <-synced; err != nil {
+			t.Fatal(err)
+		}
+		s.stop()
+	}
+}
+
+// A server that hangs is left after five times the interval, and calls on it end.
+func TestServerHangs(t *testing.T) {
+	s := startServer(t)
+	c := run(t, Config{Endpoint: s.endpoint(), ProbeInterval: 100 * time.Millisecond})
+	for i := range 3 {
+		insert(t, c, fmt.Sprint(i))
+		s.hang(true)
+		called := make(chan error, 1)
+		go func() {
+			_, err := c.Transact(patiently(t), Operation{Op: "insert", Table: "Left", Row: Row{"name": "lost"}})
+			called <- err
+		}()
+		untilStatus(t, c, func(s Status) bool { return !s.Connected })
+		if err := c.Status().LastError; !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("last error: %v", err)
+		}
+		if err := <-called; err == nil {
+			t.Error("a transaction on a server that hangs has succeeded")
+		}
+		s.hang(false)
+		if err := c.Sync(patiently(t)); err != nil {
+			t.Fatal(err)
+		}
+		if p, ok := c.Picture(); !ok || !names(p)[fmt.Sprint(i)] {
+			t.Errorf("after the server went on: %v, %v", p, ok)
+		}
+	}
+}
+
+// The rows of a database that was replaced are not mixed with the new ones.
+func TestDatabaseRecreated(t *testing.T) {
+	s := startServer(t)
+	c := run(t, Config{Endpoint: s.endpoint()})
+	insert(t, c, "old")
+	until(t, c, "old", func(p Picture) bool { return names(p)["old"] })
+	s.stop()
+	s.create()
+	s.start()
+	insert(t, c, "new")
+	until(t, c, "new alone", func(p Picture) bool { return names(p)["new"] && !names(p)["old"] })
+}
+
+func TestTransactRefused(t *testing.T) {
+	s := startServer(t)
+	c := run(t, Config{Endpoint: s.endpoint()})
+	insert(t, c, "a")
+	before := c.Status()
+	_, err := c.Transact(patiently(t),
+		Operation{Op: "insert", Table: "Left", Row: Row{"name": "b"}},
+		Operation{Op: "insert", Table: "Left", Row: Row{"name": 7}})
+	var refused *TransactError
+	if !errors.As(err, &refused) || refused.Operation != 1 || refused.Kind == "" || !strings.Contains(err.Error(), refused.Kind) {
+		t.Errorf("got %v", err)
+	}
+	if err := c.Sync(patiently(t)); err != nil {
+		t.Fatal(err)
+	}
+	if p, _ := c.Picture(); names(p)["b"] || c.Status() != before {
+		t.Errorf("%v, %+v", names(p), c.Status())
+	}
+}
+
+// A schema without a table or column that a Model names will not do.
+func TestSchemaLacks(t *testing.T) {
+	s := startServer(t)
+	type wrong struct {
+		UUID string `ovsdb:"_uuid"`
+		Lack string `ovsdb:"lacking"`
+	}
+	for what, tables := range map[string]map[string]Model{
+		"lacking": {"Left": &wrong{}},
+		"Nowhere": {"Nowhere": &left{}},
+	} {
+		c, err := New(Config{Endpoint: s.endpoint(), Database: "Pairs", Tables: tables})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() { _ = c.Run(ctx) }()
+		untilStatus(t, c, func(s Status) bool { return s.LastError != nil })
+		if err := c.Status().LastError; !strings.Contains(err.Error(), what) {
+			t.Errorf("without %s: %v", what, err)
+		}
+		cancel()
+	}
 }

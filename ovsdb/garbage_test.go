@@ -1,6 +1,7 @@
 package ovsdb
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/ovn-kubernetes/libovsdb/ovsdb"
 )
 
 // impostor listens like ovsdb-server. It treats the connections in turn as
@@ -54,8 +53,63 @@ func impostor(t *testing.T, real string, treat ...func(net.Conn)) (endpoint stri
 	return "unix:" + listener.Addr().String()
 }
 
-// answer replies to the first request with text, as it is, and then waits
-// until the client goes away.
+// call is a request as it comes in.
+type call struct {
+	Method string
+	Params []json.RawMessage
+	ID     json.RawMessage
+}
+
+// result is the reply to a request.
+func (c call) result(text string) string {
+	return `{"id":` + string(c.ID) + `,"error":null,"result":` + text + `}`
+}
+
+// serve plays a server that knows the calls of a session. monitored is the
+// contents that it gives; after says what it does once they are given, with
+// the name of the monitor and each call that comes.
+func serve(conn net.Conn, monitored string, after func(monitor string, c call)) {
+	in := json.NewDecoder(conn)
+	for {
+		var c call
+		if in.Decode(&c) != nil {
+			return
+		}
+		switch c.Method {
+		case "list_dbs":
+			io.WriteString(conn, c.result(`["Pairs"]`))
+		case "get_schema":
+			io.WriteString(conn, c.result(schema))
+		case "monitor_cond_since":
+			io.WriteString(conn, c.result(`[false,"00000000-0000-0000-0000-000000000000",`+monitored+`]`))
+			after(string(c.Params[1]), c)
+		default:
+			after("", c)
+		}
+	}
+}
+
+// contents gives the monitored contents and then says nothing.
+func contents(monitored string) func(net.Conn) {
+	return func(conn net.Conn) {
+		serve(conn, monitored, func(string, call) {
+			conn.(*net.UnixConn).CloseWrite()
+		})
+	}
+}
+
+// update gives a row and then an update.
+func update(updates string) func(net.Conn) {
+	return func(conn net.Conn) {
+		serve(conn, `{"Left":{"00000000-0000-0000-0000-000000000001":{"initial":{"name":"x"}}}}`, func(monitor string, _ call) {
+			if monitor != "" {
+				io.WriteString(conn, `{"id":null,"method":"update3","params":[`+monitor+`,"00000000-0000-0000-0000-000000000002",`+updates+`]}`)
+			}
+		})
+	}
+}
+
+// answer says texts, one after each request, and then nothing.
 func answer(texts ...string) func(net.Conn) {
 	return func(conn net.Conn) {
 		in := json.NewDecoder(conn)
@@ -73,21 +127,11 @@ func answer(texts ...string) func(net.Conn) {
 	}
 }
 
-// goodSchema is an answer to get_schema that names just enough.
-func goodSchema(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(schemaFile)
-	if err != nil {
-		t.Skip(err)
-	}
-	return `{"id":1,"error":null,"result":` + string(text) + `}`
-}
-
+// Each of these servers is left, and the one after them is the real one. What
+// would end the process, and what no ovsdb-server sends, is in the package
+// comment.
 func TestGarbage(t *testing.T) {
-	o := startOVS(t)
-	addBridge(o)
-	schema := goodSchema(t)
-	first := func(update string) string { return `{"id":2,"error":null,"result":` + update + `}` }
+	s := startServer(t)
 	treat := []func(net.Conn){
 		func(net.Conn) {}, // closes at once
 		answer("\x00\xff\xfe\x01"),
@@ -97,104 +141,63 @@ func TestGarbage(t *testing.T) {
 		answer(strings.Repeat("[", 100000)),
 		answer(`{"id":1,"error":null,"result":null}`),
 		answer(`{"id":1,"error":"unknown database","result":null}`),
-		answer(`{"id":1,"error":null,"result":{"name":"Open_vSwitch","version":"1","tables":{}}}`),
-		answer(`{"id":1,"error":null,"result":{"tables":7}}`),
+		answer(`{"id":1,"error":{"error":"syntax error"},"result":null}`),
+		answer(`{"id":1,"error":null,"result":["Other"]}`),
+		answer(`{"id":1,"error":null,"result":7}`),
 		answer(`{"id":"x","error":null,"result":{}}`),
-		answer(`{"method":"update","params":[],"id":null}`),
-		answer(`{"method":"update","params":{},"id":null}`),
-		answer(`{"method":"update","params":[null,{"Port":{"x":null}}],"id":null}`),
-		answer(`{"method":"update3","params":[],"id":null}`),
+		answer(`{"method":"update3","params":{},"id":null}`),
 		answer(`{"method":"stolen","params":[],"id":null}`),
-		answer(`{"method":"echo","params":[],"id":"e"}`),
-		answer(schema, `{"id":2,"error":{"error":"syntax error"},"result":null}`),
-		answer(schema, first(`{"Nonsense":{"u":{"new":{}}}}`)),
-		answer(schema, first(`{"Port":{"u":{"new":{"name":7}}}}`)),
-		answer(schema, first(`{"Port":{"u":{"new":{"name":["set"]}}}}`)),
-		answer(schema, first(`{"Port":{"u":{"new":{"tag":["set",[5000]]}}}}`)),
-		answer(schema, first(`{"Port":{"u":{"new":{"tag":["set",[]],"trunks":["set",7]}}}}`)),
-		answer(schema, first(`{"Port":{"u":{"new":{"interfaces":["uuid"]}}}}`)),
-		answer(schema, first(`{"Interface":{"u":{"new":{"ofport":1.5}}}}`)),
-		answer(schema, first(`{"Interface":{"u":{"new":{"external_ids":["map",[["a"]]]}}}}`)),
-		answer(schema, first(`{"Interface":{"u":{"new":{"external_ids":["map",[["a",1]]]}}}}`)),
-		answer(schema, first(`{"Interface":{"u":{"new":{"external_ids":"a"}}}}`)),
+		answer(`{"id":1,"error":null,"result":["Pairs"]}`, `{"id":2,"error":null,"result":{"tables":7}}`),
+		answer(`{"id":1,"error":null,"result":["Pairs"]}`, `{"id":2,"error":null,"result":{"name":"Pairs","version":"1","tables":{}}}`),
+		contents(`7`),
+		contents(`{"Left":{"u":{"initial":{"name":7}}}}`),
+		contents(`{"Right":{"u":{"initial":{"number":["set",["a"]]}}}}`),
+		update(`{"Left":{"00000000-0000-0000-0000-000000000009":{"modify":{"name":"who"}}}}`),
+		update(`{"Left":{"00000000-0000-0000-0000-000000000001":{"modify":{"name":7}}}}`),
 	}
-	f := follow(t, Config{
-		Endpoint: impostor(t, o.endpoint(), treat...), Bridge: bridge,
-		longestDelay: time.Millisecond,
-	})
-	snap := f.until("anything", func(Snapshot) bool { return true })
-	if !snap.port(bridge).Ready() {
-		t.Errorf("the first snapshot is not the real one: %+v", snap)
-	}
-	if f.Status().LastError == nil {
+	c := run(t, Config{Endpoint: impostor(t, s.endpoint(), treat...), longestDelay: time.Millisecond})
+	writer := run(t, Config{Endpoint: s.endpoint()})
+	insert(t, writer, "real")
+	until(t, c, "the real server", func(p Picture) bool { return names(p)["real"] })
+	if c.Status().LastError == nil {
 		t.Error("no error was noticed")
 	}
 }
 
-// A server that hangs is left after twice the probe interval.
+// A server that says nothing is left after five times the interval.
 func TestSilentServer(t *testing.T) {
-	o := startOVS(t)
-	addBridge(o)
-	schema := goodSchema(t)
-	silent := func(conn net.Conn) {
-		in := json.NewDecoder(conn)
-		for _, text := range []string{schema, `{"id":2,"error":null,"result":{}}`} {
-			var request any
-			if in.Decode(&request) != nil {
-				return
-			}
-			io.WriteString(conn, text)
-		}
-		io.Copy(io.Discard, conn)
-	}
-	f := follow(t, Config{
-		Endpoint: impostor(t, o.endpoint(), silent), Bridge: bridge,
-		ProbeInterval: 200 * time.Millisecond,
-	})
-	snap := f.until("an empty database", func(Snapshot) bool { return true })
-	if snap.Bridge.Exists {
-		t.Errorf("%+v", snap)
-	}
-	f.until("the real server's", func(s Snapshot) bool { return s.port(bridge).Ready() })
-	var timeout net.Error
-	if err := f.Status().LastError; !errors.As(err, &timeout) || !timeout.Timeout() {
+	s := startServer(t)
+	silent := func(conn net.Conn) { serve(conn, `{}`, func(string, call) {}) }
+	c := run(t, Config{Endpoint: impostor(t, s.endpoint(), silent), ProbeInterval: 100 * time.Millisecond})
+	until(t, c, "an empty database", func(p Picture) bool { return len(names(p)) == 0 })
+	insert(t, run(t, Config{Endpoint: s.endpoint()}), "real")
+	until(t, c, "the real server", func(p Picture) bool { return names(p)["real"] })
+	if err := c.Status().LastError; !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("last error: %v", err)
 	}
 }
 
-// A server that has nothing to say but answers probes is kept.
+// A server that has nothing to say but answers probes is kept, and its own
+// probes are answered.
 func TestQuietServer(t *testing.T) {
-	o := newOVS(t)
-	schema := goodSchema(t)
-	probed := make(chan struct{})
+	probed, answered := make(chan struct{}), make(chan string, 1)
 	quiet := func(conn net.Conn) {
-		in := json.NewDecoder(conn)
-		for {
-			var request struct {
-				Method string
-				ID     json.RawMessage
-			}
-			if in.Decode(&request) != nil {
-				return
-			}
-			switch request.Method {
-			case "get_schema":
-				io.WriteString(conn, schema)
-			case "monitor":
-				io.WriteString(conn, `{"id":2,"error":null,"result":{}}`)
-			case "echo":
-				io.WriteString(conn, `{"id":`+string(request.ID)+`,"error":null,"result":[]}`)
+		serve(conn, `{}`, func(monitor string, c call) {
+			switch {
+			case monitor != "":
+				io.WriteString(conn, `{"method":"echo","params":["a",{"b":1}],"id":"mine"}`)
+			case c.Method == "echo":
+				io.WriteString(conn, c.result(string(must(json.Marshal(c.Params)))))
 				select {
 				case probed <- struct{}{}:
 				default: // the test has seen enough
 				}
+			case string(c.ID) == `"mine"`:
+				answered <- c.Method
 			}
-		}
+		})
 	}
-	f := follow(t, Config{
-		Endpoint: impostor(t, o.endpoint(), quiet), Bridge: bridge,
-		ProbeInterval: 100 * time.Millisecond,
-	})
+	c := run(t, Config{Endpoint: impostor(t, "", quiet), ProbeInterval: 100 * time.Millisecond})
 	for range 10 {
 		select {
 		case <-probed:
@@ -202,60 +205,19 @@ func TestQuietServer(t *testing.T) {
 			t.Fatal("no probe")
 		}
 	}
-	if s := f.Status(); !s.Connected || s.LastError != nil {
+	select {
+	case <-answered:
+	case <-patiently(t).Done():
+		t.Error("no answer")
+	}
+	if s := c.Status(); !s.Connected || s.LastError != nil {
 		t.Errorf("status: %+v", s)
 	}
 }
 
-// ovsdb-server's own probes are answered.
-func TestAnswersEcho(t *testing.T) {
-	answered := make(chan string, 1)
-	ask := func(conn net.Conn) {
-		in := json.NewDecoder(conn)
-		var request any
-		in.Decode(&request)
-		io.WriteString(conn, `{"method":"echo","params":["a",{"b":1}],"id":"echo"}`)
-		var reply json.RawMessage
-		in.Decode(&reply)
-		answered <- string(reply)
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
 	}
-	o := newOVS(t)
-	follow(t, Config{Endpoint: impostor(t, o.endpoint(), ask), Bridge: bridge})
-	select {
-	case got := <-answered:
-		if want := `{"result":["a",{"b":1}],"error":null,"id":"echo"}`; got != want {
-			t.Errorf("answer %s, want %s", got, want)
-		}
-	case <-patiently(t).Done():
-		t.Error("no answer")
-	}
-}
-
-// A schema without the columns that came later will do; without the ones that
-// count it will not.
-func TestMonitorRequests(t *testing.T) {
-	schema := func() ovsdb.DatabaseSchema {
-		var reply struct{ Result ovsdb.DatabaseSchema }
-		if err := json.Unmarshal([]byte(goodSchema(t)), &reply); err != nil {
-			t.Fatal(err)
-		}
-		return reply.Result
-	}
-	old := schema()
-	delete(old.Tables, "Datapath")
-	delete(old.Tables["Open_vSwitch"].Columns, "datapaths")
-	requests, err := monitorRequests(old)
-	if err != nil || len(requests) != 4 {
-		t.Errorf("%v, %v", requests, err)
-	}
-	for table, request := range requests {
-		if len(request.Columns) == 0 {
-			t.Errorf("table %s: all columns would be sent", table)
-		}
-	}
-	broken := schema()
-	delete(broken.Tables["Interface"].Columns, "ofport")
-	if _, err := monitorRequests(broken); err == nil || !strings.Contains(err.Error(), "Interface.ofport") {
-		t.Errorf("without ofport: %v", err)
-	}
+	return v
 }

@@ -1,338 +1,192 @@
 package ovsdb
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"strings"
-	"sync"
+	"reflect"
 	"time"
 
-	"github.com/ovn-kubernetes/libovsdb/ovsdb"
+	"github.com/go-logr/logr"
+	"github.com/ovn-kubernetes/libovsdb/cache"
+	"github.com/ovn-kubernetes/libovsdb/client"
 )
 
-// session is one connection to ovsdb-server with the rows seen on it. One
-// goroutine reads the connection and applies each update before it looks at
-// the next message; when it ends, for whatever reason, the session is over
-// and err says why.
+// session is one connection: a libovsdb client with one monitor.
 type session struct {
-	conn  net.Conn
-	probe time.Duration
-
-	writing sync.Mutex
-
-	mu      sync.Mutex
-	nextID  uint64
-	pending map[uint64]*call
-	rows    *rows
-
-	// changed wakes up whoever builds snapshots. Capacity 1: it says that
-	// something happened, not what.
-	changed chan struct{}
-	// done is closed when the session is over; err is set before.
-	done chan struct{}
-	err  error
+	db    client.Client
+	cache *cache.TableCache
+	// ctx ends with the session, and its cause says why. The calls on the
+	// session end with it.
+	ctx context.Context
+	end context.CancelCauseFunc
 }
 
-// call is a request that waits for its reply.
-type call struct {
-	// take receives the result, in the reading goroutine and so before
-	// anything that follows the reply. Its error ends the session.
-	take func(result json.RawMessage) error
-	// done gets one value: nil once take has returned, or the server's error.
-	done chan error
-}
+// closePatience is how long close waits for libovsdb. Closing waits for calls
+// to end, and a call that writes to a full socket does not.
+const closePatience = time.Second
 
-// message is any JSON-RPC 1.0 message (RFC 7047, section 4).
-type message struct {
-	Method string          `json:"method,omitempty"`
-	Params json.RawMessage `json:"params,omitempty"`
-	Result json.RawMessage `json:"result,omitempty"`
-	Error  json.RawMessage `json:"error,omitempty"`
-	ID     json.RawMessage `json:"id"`
-}
-
-// request and response are what is sent: unlike in message, every member is
-// present.
-type (
-	request struct {
-		Method string `json:"method"`
-		Params []any  `json:"params"`
-		ID     uint64 `json:"id"`
+// columns lists the columns that the models name, by table.
+func columns(tables map[string]Model) map[string][]string {
+	out := map[string][]string{}
+	for table, m := range tables {
+		typ := reflect.TypeOf(m).Elem()
+		for i := range typ.NumField() {
+			if name := typ.Field(i).Tag.Get("ovsdb"); name != "" && name != "_uuid" {
+				out[table] = append(out[table], name)
+			}
+		}
 	}
-	response struct {
-		Result json.RawMessage `json:"result"`
-		Error  any             `json:"error"`
-		ID     json.RawMessage `json:"id"`
-	}
-)
+	return out
+}
 
-// connect dials the server and returns once the monitor's initial contents
-// are in.
-func connect(ctx context.Context, endpoint string, probe time.Duration) (*session, error) {
-	network, address, err := parseEndpoint(endpoint)
+// connect dials the server and returns when the initial contents are in the
+// cache.
+func (c *Client) connect(ctx context.Context) (*session, error) {
+	s := &session{}
+	s.ctx, s.end = context.WithCancelCause(context.Background())
+	log := logr.New(sink{end: s.end})
+	db, err := client.NewOVSDBClient(c.database, client.WithEndpoint(c.endpoint), client.WithLogger(&log))
 	if err != nil {
 		return nil, err
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
-	if err != nil {
+	s.db = db
+	go func() {
+		select {
+		case <-db.DisconnectNotify():
+			s.end(errClosed)
+		case <-s.ctx.Done():
+		}
+	}()
+	if err := db.Connect(ctx); err != nil {
+		s.end(err)
+		if dial, ok := errors.AsType[*net.OpError](err); ok {
+			err = dial // libovsdb says the endpoint twice
+		}
 		return nil, fmt.Errorf("connect to ovsdb-server: %w", err)
 	}
-	s := &session{
-		conn:    conn,
-		probe:   probe,
-		pending: map[uint64]*call{},
-		rows:    newRows(),
-		changed: make(chan struct{}, 1),
-		done:    make(chan struct{}),
+	if s.cache = db.Cache(); s.cache == nil {
+		s.end(errClosed)
+		return nil, errClosed
 	}
-	go s.read()
-	if err := s.monitor(ctx); err != nil {
+	s.cache.AddEventHandler(&cache.EventHandlerFuncs{
+		AddFunc:    func(string, Model) { c.ring() },
+		UpdateFunc: func(string, Model, Model) { c.ring() },
+		DeleteFunc: func(string, Model) { c.ring() },
+	})
+	monitor := db.NewMonitor()
+	for table, columns := range c.columns {
+		monitor.Tables = append(monitor.Tables, client.TableMonitor{Table: table, Fields: columns})
+	}
+	if _, err := db.Monitor(ctx, monitor); err != nil {
 		s.close()
-		return nil, err
+		return nil, fmt.Errorf("monitor database %s: %w", c.config.Database, err)
+	}
+	if s.over() { // an update came at once and could not be applied
+		s.close()
+		return nil, context.Cause(s.ctx)
 	}
 	return s, nil
 }
 
-// parseEndpoint reads unix:PATH and tcp:HOST:PORT (ovsdb(7), "Connection
-// Methods").
-func parseEndpoint(endpoint string) (network, address string, err error) {
-	network, address, _ = strings.Cut(endpoint, ":")
-	if address == "" || network != "unix" && network != "tcp" {
-		return "", "", fmt.Errorf("endpoint %q: want unix:PATH or tcp:HOST:PORT", endpoint)
-	}
-	return network, address, nil
-}
-
-func (s *session) monitor(ctx context.Context) error {
-	var schema ovsdb.DatabaseSchema
-	err := s.call(ctx, "get_schema", []any{database}, func(result json.RawMessage) error {
-		return json.Unmarshal(result, &schema)
-	})
-	if err != nil {
-		return err
-	}
-	requests, err := monitorRequests(schema)
-	if err != nil {
-		return err
-	}
-	return s.call(ctx, "monitor", ovsdb.NewMonitorArgs(database, nil, requests), s.apply)
-}
-
-// close ends the session and waits until it has ended.
-func (s *session) close() {
-	s.conn.Close()
-	<-s.done
-}
+var errClosed = errors.New("connection to ovsdb-server: closed by ovsdb-server")
 
 // over tells whether the session has ended.
-func (s *session) over() bool {
-	select {
-	case <-s.done:
-		return true
-	default:
-		return false
-	}
-}
+func (s *session) over() bool { return s.ctx.Err() != nil }
 
-// Read makes the session the reader of its own connection: any byte counts
-// as a sign of life.
-func (s *session) Read(p []byte) (int, error) {
-	// Twice the interval: once until the probe is sent, once for its answer.
-	if err := s.conn.SetReadDeadline(time.Now().Add(2 * s.probe)); err != nil {
-		return 0, err
-	}
-	return s.conn.Read(p)
-}
-
-func (s *session) read() {
-	in := json.NewDecoder(bufio.NewReaderSize(s, 64<<10))
-	var err error
-	for err == nil {
-		var m message
-		if err = in.Decode(&m); err == nil {
-			err = s.handle(m)
+// watch asks for a sign of life at each interval and returns why the session
+// ended.
+func (s *session) watch(ctx context.Context, interval time.Duration) error {
+	patience := 4 * interval
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
+		case <-tick.C:
+		}
+		deadline, cancel := context.WithTimeout(ctx, patience)
+		_, err := bounded(deadline, func() (any, error) { return nil, s.db.Echo(deadline) })
+		late := deadline.Err()
+		cancel()
+		switch {
+		case err == nil:
+		case late != nil:
+			s.end(fmt.Errorf("connection to ovsdb-server: no answer within %v: %w", patience, late))
+		default:
+			s.end(errClosed)
 		}
 	}
-	if errors.Is(err, io.EOF) {
-		err = errors.New("closed by ovsdb-server")
-	}
-	s.err = fmt.Errorf("connection to ovsdb-server: %w", err)
-	close(s.done) // before closing: whose write fails then finds the reason
-	s.conn.Close()
 }
 
-// handle processes one message. Its error ends the session.
-func (s *session) handle(m message) (err error) {
-	// libovsdb's decoders panic on some values of unexpected shape.
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("malformed message: %v", r)
-		}
+// bounded runs a call and returns when ctx ends at the latest. Libovsdb does
+// not look at the context of a call while it writes to a full socket.
+func bounded[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	type answer struct {
+		result T
+		err    error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		result, err := call()
+		answered <- answer{result, err}
 	}()
-	switch m.Method {
-	case "":
-		return s.handleReply(m)
-	case "echo":
-		// params must be an array (RFC 7047, 4.1.11); it goes back as it came.
-		return s.write(response{Result: m.Params, ID: m.ID})
-	case "update":
-		var params [2]json.RawMessage
-		if err := json.Unmarshal(m.Params, &params); err != nil {
-			return fmt.Errorf("malformed update: %w", err)
-		}
-		return s.apply(params[1])
-	}
-	return fmt.Errorf("unexpected method %q", m.Method)
-}
-
-func (s *session) handleReply(m message) error {
-	var id uint64
-	if err := json.Unmarshal(m.ID, &id); err != nil {
-		return fmt.Errorf("malformed reply: %w", err)
-	}
-	s.mu.Lock()
-	waiting := s.pending[id]
-	delete(s.pending, id)
-	s.mu.Unlock()
-	switch {
-	case waiting == nil: // a probe's, or nobody waits any more
-	case len(m.Error) > 0 && string(m.Error) != "null":
-		waiting.done <- fmt.Errorf("ovsdb-server answers %s", m.Error)
-	default:
-		if err := waiting.take(m.Result); err != nil {
-			return fmt.Errorf("malformed reply: %w", err)
-		}
-		waiting.done <- nil
-	}
-	return nil
-}
-
-// apply takes over an update, or the initial contents.
-func (s *session) apply(updates json.RawMessage) error {
-	var decoded ovsdb.TableUpdates
-	if err := json.Unmarshal(updates, &decoded); err != nil {
-		return fmt.Errorf("malformed update: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.rows.apply(decoded); err != nil {
-		return err
-	}
 	select {
-	case s.changed <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-// snapshot builds the picture of now.
-func (s *session) snapshot(bridge string, uplinks []string, physical func(string) bool) Snapshot {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.rows.snapshot(bridge, uplinks, physical)
-}
-
-// write sends one message. After an error the session is over.
-func (s *session) write(v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if err := s.conn.SetWriteDeadline(time.Now().Add(s.probe)); err != nil {
-		return err
-	}
-	if _, err := s.conn.Write(data); err != nil {
-		s.conn.Close() // a message cut short cannot be mended
-		return err
-	}
-	return nil
-}
-
-// sendProbe asks for a sign of life; Read watches for it.
-func (s *session) sendProbe() error {
-	return s.write(request{Method: "echo", Params: []any{}, ID: 0})
-}
-
-// call performs one request and hands its result to take. When it returns,
-// every update that the server sent before the reply has been applied.
-func (s *session) call(ctx context.Context, method string, params []any, take func(json.RawMessage) error) error {
-	waiting := &call{take: take, done: make(chan error, 1)}
-	s.mu.Lock()
-	s.nextID++
-	id := s.nextID
-	s.pending[id] = waiting
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.pending, id)
-		s.mu.Unlock()
-	}()
-
-	err := s.write(request{Method: method, Params: params, ID: id})
-	if err != nil {
-		s.close()
-		return fmt.Errorf("send %s to ovsdb-server: %w", method, err)
-	}
-	select {
-	case err = <-waiting.done:
-	case <-s.done:
-		err = s.err
+	case a := <-answered:
+		return a.result, a.err
 	case <-ctx.Done():
-		err = ctx.Err()
+		var none T
+		return none, ctx.Err()
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", method, err)
-	}
-	return nil
 }
 
-// transact runs ops as one transaction (RFC 7047, 4.1.3) and returns one
-// result for each. If any failed, nothing has been done, and the error is a
-// *TransactError.
-func (s *session) transact(ctx context.Context, ops ...ovsdb.Operation) ([]ovsdb.OperationResult, error) {
-	var results []ovsdb.OperationResult
-	err := s.call(ctx, "transact", ovsdb.NewTransactArgs(database, ops...), func(result json.RawMessage) error {
-		return json.Unmarshal(result, &results)
-	})
-	if err != nil {
-		return nil, err
+// close ends the session.
+func (s *session) close() {
+	s.end(errClosed)
+	closed := make(chan struct{})
+	go func() {
+		s.db.Close()
+		close(closed)
+	}()
+	patience := time.NewTimer(closePatience)
+	defer patience.Stop()
+	select {
+	case <-closed:
+	case <-patience.C:
 	}
-	for i, r := range results {
-		if r.Error != "" {
-			return nil, &TransactError{Operation: i, Kind: r.Error, Details: r.Details}
-		}
-	}
-	if len(results) != len(ops) {
-		return nil, fmt.Errorf("transact: %d results of %d operations", len(results), len(ops))
-	}
-	return results, nil
 }
 
-// TransactError is a transaction that ovsdb-server refused. Nothing of it was
-// done.
-type TransactError struct {
-	// Operation is the index of the operation that failed; one more than the
-	// last index when the commit failed.
-	Operation int
-	// Kind is the error's fixed text, such as "constraint violation" (RFC
-	// 7047, section 3.1 and 5.2).
-	Kind string
-	// Details is the server's explanation, if any.
-	Details string
+// during returns a context that ends with ctx and with the session.
+func (s *session) during(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })
+	return ctx, func() { stop(); cancel(nil) }
 }
 
-// Error implements error.
-func (e *TransactError) Error() string {
-	text := fmt.Sprintf("transact: operation %d: %s", e.Operation, e.Kind)
-	if e.Details != "" {
-		text += ": " + e.Details
+// sink is the log of a libovsdb client. An update that cannot be applied is
+// only logged there, under the name "cache"; it ends the session, so that the
+// next one reads everything anew. The rest is not worth a line: the errors of
+// calls are returned too.
+type sink struct {
+	end   context.CancelCauseFunc
+	cache bool
+}
+
+func (sink) Init(logr.RuntimeInfo)            {}
+func (sink) Enabled(int) bool                 { return false }
+func (sink) Info(int, string, ...any)         {}
+func (s sink) WithValues(...any) logr.LogSink { return s }
+func (s sink) WithName(name string) logr.LogSink {
+	s.cache = name == "cache"
+	return s
+}
+
+func (s sink) Error(err error, text string, _ ...any) {
+	if s.cache {
+		s.end(fmt.Errorf("update from ovsdb-server: %s: %w", text, err))
 	}
-	return text
 }

@@ -22,7 +22,9 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/controller"
 	"github.com/ovs-sg/ovs-sg/controller/control"
-	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/ovsdb/unixctl"
+	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 )
@@ -101,7 +103,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	if mgmt == "" {
 		mgmt = "unix:" + filepath.Join(rundir, a.Bridge+".mgmt")
 	}
-	db, err := ovsdb.New(ovsdb.Config{Endpoint: a.OVSDB, Bridge: a.Bridge, Uplinks: a.Uplink, Logger: log.Named("ovsdb")})
+	db, err := vswitch.New(vswitch.Config{Endpoint: a.OVSDB, Bridge: a.Bridge, Uplinks: a.Uplink, MaxOFPort: flows.MaxOFPort, Logger: log.Named("ovsdb")})
 	if err != nil {
 		return err
 	}
@@ -121,7 +123,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	c := controller.New(controller.Config{
 		Bridge: a.Bridge, Source: source, Database: db,
 		Dial:      dialer(mgmt),
-		Daemon:    &vswitchd{rundir: rundir, socket: a.Unixctl, bridge: a.Bridge},
+		Daemon:    vswitchd{unixctl.NewVswitchd(rundir, a.Unixctl), a.Bridge},
 		Policy:    policy.Options{DefaultGroup: a.DefaultGroup, DefaultContent: content},
 		MaxRevoke: float64(a.MaxRevoke) / 100,
 		Logger:    log,

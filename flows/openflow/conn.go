@@ -17,11 +17,9 @@ type Options struct {
 	// EchoInterval is how long the switch may be silent before it is asked for
 	// an echo, and then again before it is given up. Default 5 s.
 	EchoInterval time.Duration
-	// DatapathType is the bridge's datapath_type as OVSDB has it: netdev for the
-	// userspace datapath, system or empty for the kernel's. The connection tracking
-	// of the kernel has none of the faults for which FlushAddr is refused on some
-	// versions.
-	DatapathType string
+	// FlushAddr says whether FlushAddr may be used on a version of Open
+	// vSwitch, such as 3.1.0. Nil means that it must not.
+	FlushAddr func(version string) bool
 }
 
 // Conn is a connection to a bridge. Its methods may be used from several

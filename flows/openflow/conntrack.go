@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strconv"
-	"strings"
 
 	"github.com/contiv/libOpenflow/openflow13"
 )
@@ -43,8 +41,7 @@ func (c *Conn) FlushZone(ctx context.Context, zone uint16) error {
 // FlushAddr forgets the connections of a zone whose originator or responder
 // has the address. Protocol and ICMP fields are never sent. Errors:
 // [ErrUnsupported] if the switch does not have the message (before 3.1), or
-// has a userspace datapath of a version that flushes wrongly; then
-// [Conn.FlushZone] remains.
+// must not be asked for it by Options.FlushAddr; then [Conn.FlushZone] remains.
 func (c *Conn) FlushAddr(ctx context.Context, zone uint16, addr netip.Addr) error {
 	err := c.flushAddr(ctx, zone, addr)
 	if e, ok := errors.AsType[*SwitchError](err); ok && e.Type == 1 && (e.Code == 3 || e.Code == 4) {
@@ -60,7 +57,7 @@ func (c *Conn) flushAddr(ctx context.Context, zone uint16, addr netip.Addr) erro
 	if !addr.IsValid() || addr.IsUnspecified() {
 		return errors.New("not an address") // the switch would flush everything
 	}
-	if c.opts.DatapathType == "netdev" && flushAddrBroken(c.version) {
+	if c.opts.FlushAddr == nil || !c.opts.FlushAddr(c.version) {
 		return fmt.Errorf("%w: %s", ErrUnsupported, c.version)
 	}
 	var reqs [][]byte
@@ -88,27 +85,4 @@ func ctFlushBody(zone, side uint16, addr netip.Addr) []byte {
 	b = binary.BigEndian.AppendUint16(b, ctZoneID)
 	b = binary.BigEndian.AppendUint16(b, ctPropHeader+2)
 	return append(binary.BigEndian.AppendUint16(b, zone), 0, 0)
-}
-
-// flushAddrBroken says whether the userspace datapath of a version aborts the
-// daemon when the connections to be flushed include one of ICMPv6, and skips
-// some of the connections. Both are fixed in 3.1.5, 3.2.3, 3.3.1 and 3.4.0
-// ("conntrack: Do not use icmp reverse helper for icmpv6", "conntrack: Fix
-// flush not flushing all elements"). Measured on 3.1.0: one ICMPv6 connection
-// of the address was enough for the abort, and of 500 UDP connections 126 were
-// left; FlushZone left none. A version that cannot be read is broken.
-func flushAddrBroken(version string) bool {
-	var v [3]int
-	for i, part := range strings.SplitN(version, ".", 3) {
-		if end := strings.IndexFunc(part, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
-			part = part[:end]
-		}
-		n, err := strconv.Atoi(part)
-		if err != nil {
-			return true
-		}
-		v[i] = n
-	}
-	fixed, ok := map[[2]int]int{{3, 1}: 5, {3, 2}: 3, {3, 3}: 1}[[2]int{v[0], v[1]}]
-	return ok && v[2] < fixed
 }

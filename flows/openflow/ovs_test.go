@@ -34,7 +34,7 @@ func xids(s *session) uint32 {
 func dummy(tb testing.TB) (*testbed.OVS, *Conn) {
 	tb.Helper()
 	o := testbed.New(tb, testbed.Options{Dummy: true})
-	return o, dial(tb, o, Options{EchoInterval: time.Minute, DatapathType: "netdev"})
+	return o, dial(tb, o, Options{EchoInterval: time.Minute})
 }
 
 func dial(tb testing.TB, o *testbed.OVS, opts Options) *Conn {

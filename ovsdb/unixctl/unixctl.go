@@ -17,9 +17,9 @@ import (
 type Client struct {
 	conn net.Conn
 	in   *json.Decoder
-	turn chan struct{} // holds one token: whose turn it is to use the rest
-	id   uint64
-	err  error // why the connection cannot be used any more
+	turn chan struct{} // holds one token; the call that took it may use conn, in, id and err
+	id   uint64        // of the last request
+	err  error         // why the connection cannot be used any more
 }
 
 // Error is a command that the daemon refused or failed.

@@ -1,4 +1,4 @@
-package ovsdb
+package vswitch
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovn-kubernetes/libovsdb/ovsdb"
+	"github.com/ovs-sg/ovs-sg/ovsdb"
 )
 
 // logSize is how long the database file is. Every transaction that changes
@@ -22,7 +22,27 @@ func (o *testOVS) logSize() int64 {
 	return info.Size()
 }
 
-// take receives what is there.
+// startWriter runs a second client, whose transactions the follower sees.
+func startWriter(t *testing.T, o *testOVS) *ovsdb.Client {
+	t.Helper()
+	writer, err := ovsdb.New(ovsdb.Config{Endpoint: o.endpoint(), Database: database, Tables: map[string]ovsdb.Model{rootTable: &rootRow{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		_ = writer.Run(ctx)
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	return writer
+}
+
+// take receives the snapshots that wait.
 func (f *follower) take() {
 	for {
 		select {
@@ -58,17 +78,13 @@ func TestSyncShowsWhatWasCommitted(t *testing.T) {
 		}
 	}
 
-	writer, err := connect(patiently(t), o.endpoint(), time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer writer.close()
+	writer := startWriter(t, o)
 	for i := range 200 {
 		id := fmt.Sprintf("writer-%d", i)
-		_, err := writer.transact(patiently(t), ovsdb.Operation{
-			Op: ovsdb.OperationUpdate, Table: "Interface",
-			Where: []ovsdb.Condition{ovsdb.NewCondition("name", ovsdb.ConditionEqual, "p1")},
-			Row:   ovsdb.Row{"external_ids": ovsdb.OvsMap{GoMap: map[any]any{keyVMID: id}}},
+		_, err := writer.Transact(patiently(t), ovsdb.Operation{
+			Op: "update", Table: "Interface",
+			Where: []ovsdb.Condition{{Column: "name", Function: "==", Value: "p1"}},
+			Row:   ovsdb.Row{"external_ids": ovsdb.Map{GoMap: map[any]any{keyVMID: id}}},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -89,31 +105,31 @@ func TestSnapshotsAreNotTorn(t *testing.T) {
 	addBridge(o)
 	o.vsctl(addPort(bridge, "p1", "external_ids:iface-id=1", "--", "set", "Port", "p1", "tag=1")...)
 	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
-	writer, err := connect(patiently(t), o.endpoint(), time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
+	writer := startWriter(t, o)
 	written := make(chan struct{})
+	p1 := []ovsdb.Condition{{Column: "name", Function: "==", Value: "p1"}}
+	const last = 2000
+	writing, stop := context.WithCancel(context.Background())
 	defer func() {
-		writer.close()
+		stop()
 		<-written
 	}()
-	p1 := []ovsdb.Condition{ovsdb.NewCondition("name", ovsdb.ConditionEqual, "p1")}
-	const last = 2000
 	go func() {
 		defer close(written)
 		for i := 2; i <= last; i++ {
-			_, err := writer.transact(context.Background(),
+			_, err := writer.Transact(writing,
 				ovsdb.Operation{
-					Op: ovsdb.OperationUpdate, Table: "Interface", Where: p1,
-					Row: ovsdb.Row{"external_ids": ovsdb.OvsMap{GoMap: map[any]any{keyIfaceID: fmt.Sprint(i)}}},
+					Op: "update", Table: "Interface", Where: p1,
+					Row: ovsdb.Row{"external_ids": ovsdb.Map{GoMap: map[any]any{keyIfaceID: fmt.Sprint(i)}}},
 				},
 				ovsdb.Operation{
-					Op: ovsdb.OperationUpdate, Table: "Port", Where: p1,
+					Op: "update", Table: "Port", Where: p1,
 					Row: ovsdb.Row{"tag": i},
 				})
 			if err != nil {
-				t.Error(err)
+				if writing.Err() == nil {
+					t.Error(err)
+				}
 				return
 			}
 		}

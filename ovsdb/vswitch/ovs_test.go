@@ -1,4 +1,4 @@
-package ovsdb
+package vswitch
 
 import (
 	"context"
@@ -189,19 +189,9 @@ func (f *follower) until(what string, wanted func(Snapshot) bool) Snapshot {
 // untilStatus waits until the state of the connection is as wanted.
 func (f *follower) untilStatus(wanted func(Status) bool) {
 	f.t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	for {
-		f.mu.Lock()
-		status, changed := f.status, f.changed
-		f.mu.Unlock()
-		if wanted(status) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-deadline.C:
-			f.t.Fatalf("status: %+v", status)
+	for deadline := time.Now().Add(patience); !wanted(f.Status()); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			f.t.Fatalf("status: %+v", f.Status())
 		}
 	}
 }
@@ -222,3 +212,6 @@ func (s Snapshot) port(name string) Port {
 	}
 	return Port{}
 }
+
+// usable tells whether flows can be made for the port.
+func (p Port) usable() bool { return p.State == Trusted || p.State == Pending }

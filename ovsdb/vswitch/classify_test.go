@@ -1,4 +1,4 @@
-package ovsdb
+package vswitch
 
 import (
 	"os"
@@ -24,8 +24,6 @@ func TestClassify(t *testing.T) {
 		{Port{Name: "eth5", IfaceID: "web"}, VM, "VM interface: external_ids:iface-id=web"},
 		{Port{Name: "vx", Type: "vxlan", IfaceID: "web"}, VM, "VM interface: external_ids:iface-id=web"},
 		{Port{Name: "tap1", IfaceID: "web", Role: "other"}, VM, "VM interface: external_ids:iface-id=web"},
-		// iface-status alone says nothing.
-		{Port{Name: "tap1", IfaceStatus: "active"}, Unidentified, "no external_ids:iface-id, vm-id, or attached-mac, and not a physical device"},
 
 		{Port{Name: "tap1", IfaceID: "web", Role: "uplink"}, Infrastructure, "uplink: external_ids:ovs-sg-role=uplink"},
 		{Port{Name: "wan0", PortName: "wan0"}, Infrastructure, "uplink: the agent's settings name interface wan0"},

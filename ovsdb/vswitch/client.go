@@ -1,0 +1,215 @@
+package vswitch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ovs-sg/ovs-sg/ovsdb"
+)
+
+// Config says what a Client follows.
+type Config struct {
+	// Endpoint is where ovsdb-server listens: unix:PATH, usually
+	// unix:/run/openvswitch/db.sock, or tcp:HOST:PORT.
+	Endpoint string
+	// Bridge is the name of the bridge. It need not exist yet.
+	Bridge string
+	// Uplinks are names of interfaces or ports (bonds) that are trusted
+	// infrastructure whatever else is known about them.
+	Uplinks []string
+	// Physical tells whether a network device is a physical one. Nil means
+	// the function Physical of this package.
+	Physical func(name string) bool
+	// MaxOFPort is the highest OpenFlow port on which policy can be enforced.
+	// 0 means that there is no limit.
+	MaxOFPort int
+	// ProbeInterval is how often the server is asked for a sign of life. It has
+	// four times as long to answer before the client reconnects: a server that
+	// is busy with a big transaction answers nobody. 0 means 2 seconds.
+	ProbeInterval time.Duration
+	// Logger may be nil.
+	Logger *zap.Logger
+}
+
+// minQuiet and maxQuiet bound the pause after a snapshot. The first update of
+// a storm is shown at once, the next are gathered for as long as building a
+// snapshot takes: building costs at most half the time.
+const (
+	minQuiet = time.Millisecond
+	maxQuiet = 10 * time.Millisecond
+)
+
+var (
+	// ErrNoBridge means that the database has no bridge of the configured
+	// name.
+	ErrNoBridge = errors.New("no such bridge")
+	// ErrNotConnected means that there was no connection with ovsdb-server
+	// before the caller's context ended.
+	ErrNotConnected = ovsdb.ErrNotConnected
+)
+
+// Status is the state of the connection with ovsdb-server.
+type Status = ovsdb.Status
+
+// Client follows one bridge. Create it with New, start it with Run. Its
+// methods may be called from any goroutine.
+type Client struct {
+	config    Config
+	db        *ovsdb.Client
+	snapshots chan Snapshot
+
+	mu      sync.Mutex
+	last    *Snapshot // the last one delivered
+	cfg     cfg
+	changed chan struct{} // closed and replaced when cfg changes
+}
+
+// cfg is how far ovs-vswitchd has come: writers raise next_cfg, and
+// ovs-vswitchd sets cur_cfg to it once it has applied the configuration.
+type cfg struct{ cur, next int }
+
+// New checks the configuration. It does not connect.
+func New(config Config) (*Client, error) {
+	if config.Bridge == "" {
+		return nil, errors.New("bridge: name is empty")
+	}
+	if config.Physical == nil {
+		config.Physical = Physical
+	}
+	config.Uplinks = slices.Clone(config.Uplinks)
+	log := config.Logger
+	if log == nil {
+		log = zap.NewNop()
+	}
+	db, err := ovsdb.New(ovsdb.Config{
+		Endpoint: config.Endpoint, Database: database, Tables: tables(),
+		ProbeInterval: config.ProbeInterval, Logger: log.With(zap.String("bridge", config.Bridge)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Client{
+		config:    config,
+		db:        db,
+		snapshots: make(chan Snapshot, 1),
+		changed:   make(chan struct{}),
+	}, nil
+}
+
+// Run connects, follows the bridge and reconnects, until ctx ends; it returns
+// ctx.Err(). A server that is absent, goes away or talks nonsense is logged
+// and tried again after 50 ms, growing to 1 s. Run may run once at a time.
+func (c *Client) Run(ctx context.Context) error {
+	ended := make(chan error, 1)
+	go func() { ended <- c.db.Run(ctx) }()
+	gather := time.NewTimer(0)
+	defer gather.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-c.db.Changed():
+		}
+		started := time.Now()
+		c.publish()
+		gather.Reset(min(max(time.Since(started), minQuiet), maxQuiet))
+		select {
+		case err := <-ended:
+			return err
+		case <-gather.C:
+		}
+	}
+}
+
+// publish builds the snapshot of now and delivers it if it differs from the
+// last one. It returns the number of the snapshot that shows the present; ok
+// is false when there is no connection.
+func (c *Client) publish() (seq uint64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p, ok := c.db.Picture()
+	if !ok {
+		return 0, false
+	}
+	for _, root := range ovsdb.All[rootRow](p, rootTable) { // exactly one
+		if now := (cfg{root.CurCfg, root.NextCfg}); now != c.cfg {
+			c.cfg = now
+			close(c.changed)
+			c.changed = make(chan struct{})
+		}
+	}
+	snap := newSnapshot(p, c.config)
+	if c.last != nil && c.last.Equal(snap) {
+		return c.last.Seq, true
+	}
+	snap.Seq = 1
+	if c.last != nil {
+		snap.Seq = c.last.Seq + 1
+	}
+	c.last = &snap
+	select {
+	case <-c.snapshots: // nobody took the one before: the newest wins
+	default:
+	}
+	c.snapshots <- snap // only publish sends, so there is room
+	return snap.Seq, true
+}
+
+// Snapshots delivers the picture of the bridge, first when the initial
+// contents are complete and then whenever it has changed. It holds one: a
+// slow receiver misses those between, never the newest. It is never closed.
+// While the connection is down the last picture stays the best known.
+func (c *Client) Snapshots() <-chan Snapshot { return c.snapshots }
+
+// Status returns the state of the connection.
+func (c *Client) Status() Status { return c.db.Status() }
+
+// Sync returns the Seq of a snapshot that shows every transaction that was
+// committed before the call. That snapshot, or a newer one, has been
+// delivered on Snapshots when Sync returns, unless it is the picture that was
+// delivered last. It waits for a connection if there is none, and starts again
+// on the next one if one breaks. It fails when ctx ends, or with the server's
+// refusal.
+func (c *Client) Sync(ctx context.Context) (seq uint64, err error) {
+	for {
+		if err := c.db.Sync(ctx); err != nil {
+			return 0, err
+		}
+		if seq, ok := c.publish(); ok {
+			return seq, nil
+		}
+	}
+}
+
+// WaitApplied returns when ovs-vswitchd has applied the configuration as it
+// was committed before the call: Open_vSwitch.cur_cfg is not less than the
+// next_cfg of then. It fails only when ctx ends, for example because
+// ovs-vswitchd does not run. Writers that do not raise next_cfg, as ovs-vsctl
+// --no-wait, are not waited for.
+func (c *Client) WaitApplied(ctx context.Context) error {
+	if _, err := c.Sync(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	want := c.cfg.next
+	c.mu.Unlock()
+	for {
+		c.mu.Lock()
+		have, changed := c.cfg.cur, c.changed
+		c.mu.Unlock()
+		if have >= want {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for ovs-vswitchd: cur_cfg is %d, want %d: %w", have, want, ctx.Err())
+		}
+	}
+}
