@@ -21,7 +21,7 @@ func (a attachment) same(b attachment) bool { return a.vm.Key == b.vm.Key && a.n
 // first has what several claim.
 func attachments(p *Policy) iter.Seq[attachment] {
 	return func(yield func(attachment) bool) {
-		for _, vm := range p.vms { // sorted by New
+		for _, vm := range p.objects.VirtualMachines { // sorted by New
 			ifaces := vm.Interfaces
 			if len(ifaces) > 1 {
 				ifaces = slices.Clone(ifaces)
@@ -37,7 +37,7 @@ func attachments(p *Policy) iter.Seq[attachment] {
 }
 
 func findGroup(p *Policy, k Key) (Group, bool) {
-	for _, g := range p.groups {
+	for _, g := range p.objects.Groups {
 		if g.Key == k {
 			return g, true
 		}
@@ -75,7 +75,7 @@ func byVMID(p *Policy, v VIF) (attachment, bool) {
 	if v.VMID == "" {
 		return attachment{}, false
 	}
-	for _, vm := range p.vms {
+	for _, vm := range p.objects.VirtualMachines {
 		if vm.UID != v.VMID {
 			continue
 		}
@@ -152,12 +152,12 @@ func bits(s Subnet, a netip.Addr) int {
 // which none is longer.
 func nearest(p *Policy, namespace string, a netip.Addr) []Subnet {
 	var near []Subnet
-	for _, s := range p.subnets {
+	for _, s := range p.objects.Subnets {
 		if s.Key.Namespace != namespace || bits(s, a) < 0 {
 			continue
 		}
 		beaten := false
-		for _, o := range p.subnets {
+		for _, o := range p.objects.Subnets {
 			if o.Key.Namespace == namespace && bits(o, a) > bits(s, a) {
 				beaten = true
 			}
@@ -172,7 +172,7 @@ func nearest(p *Policy, namespace string, a netip.Addr) []Subnet {
 // vpcOf returns the VPC of an interface, "" if it is in none.
 func vpcOf(p *Policy, at attachment) string {
 	if !at.n.Subnet.IsZero() {
-		for _, s := range p.subnets {
+		for _, s := range p.objects.Subnets {
 			if s.Key == at.n.Subnet {
 				return s.VPC.String()
 			}

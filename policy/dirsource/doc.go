@@ -32,5 +32,6 @@
 // changes. An empty directory, on the other hand, is an empty policy. Removing a
 // directory with its files may be delivered as both, one after the other.
 //
-// A [Store] keeps the accepted content of each file across restarts.
+// A [Store] keeps the accepted content of each file across restarts. A [Source]
+// puts both together and decides which revision of each file is in force.
 package dirsource

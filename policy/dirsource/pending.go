@@ -3,8 +3,6 @@ package dirsource
 import (
 	"maps"
 	"time"
-
-	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 // writeState is what events say about a file.
@@ -144,7 +142,7 @@ func (w *Watcher) rescan(p pending) {
 	p.force = p.force || other || !w.ready
 	results, err := w.scanner.scan(w.plan(p))
 	read := err == nil
-	var changes []policy.FileChange
+	var changes []FileChange
 	if read {
 		changes = w.take(results, &p)
 		// A new file that is gone again is not among the results.
@@ -169,7 +167,7 @@ func (w *Watcher) rescan(p pending) {
 // take takes over what was found, except of files that may be being written.
 // It returns what has changed and sets p.first to the first event that led to
 // it.
-func (w *Watcher) take(results []result, p *pending) []policy.FileChange {
+func (w *Watcher) take(results []result, p *pending) []FileChange {
 	now := time.Now()
 	var removed []result
 	var ready []result

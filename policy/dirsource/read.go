@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
 // IsManifest reports whether a file of that name belongs to the policy: whether
@@ -110,7 +110,7 @@ type result struct {
 // reader reads files of an open directory. It must not be used by several
 // goroutines at once.
 type reader struct {
-	dir directory
+	dir dirHandle
 	buf []byte
 }
 
@@ -204,12 +204,12 @@ func (r *reader) try(j job, old entry, known bool) (res result, ok bool) {
 	return res, true
 }
 
-var errTooLarge = fmt.Errorf("is larger than %d bytes", policy.MaxFileSize)
+var errTooLarge = fmt.Errorf("is larger than %d bytes", manifest.MaxFileSize)
 
 // content reads an open file of about size bytes. The next call overwrites the
 // result.
 func (r *reader) content(fd int, size uint64) ([]byte, error) {
-	if size > policy.MaxFileSize {
+	if size > manifest.MaxFileSize {
 		return nil, errTooLarge
 	}
 	if uint64(len(r.buf)) <= size {
@@ -224,7 +224,7 @@ func (r *reader) content(fd int, size uint64) ([]byte, error) {
 		short := n+m < len(r.buf)
 		n += m
 		switch {
-		case n > policy.MaxFileSize:
+		case n > manifest.MaxFileSize:
 			return nil, errTooLarge
 		case m == 0, short && uint64(n) == size: // the latter saves a call
 			return r.buf[:n], nil

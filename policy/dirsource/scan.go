@@ -13,8 +13,6 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 // entry is what is remembered of a file: enough to see that it has changed.
@@ -56,25 +54,25 @@ func newScanner(dir string) *scanner {
 // errReplaced says that the path leads to another directory than before.
 var errReplaced = errors.New("is being replaced")
 
-// directory is an open directory.
-type directory struct {
+// dirHandle is an open directory.
+type dirHandle struct {
 	fd    int
 	place identity
 	mount uint64
 }
 
-func openDir(path string, flags int) (directory, error) {
+func openDir(path string, flags int) (dirHandle, error) {
 	fd, err := retry(func() (int, error) { return unix.Open(path, flags|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
 	if err != nil {
-		return directory{}, &os.PathError{Op: "open", Path: path, Err: err}
+		return dirHandle{}, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	var st unix.Statx_t
 	if err := statx(fd, "", unix.AT_EMPTY_PATH, &st); err != nil {
 		unix.Close(fd)
-		return directory{}, &os.PathError{Op: "stat", Path: path, Err: err}
+		return dirHandle{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	id := identify(&st)
-	return directory{fd: fd, place: id.place(), mount: id.mount}, nil
+	return dirHandle{fd: fd, place: id.place(), mount: id.mount}, nil
 }
 
 // placeOf returns which directory a path leads to.
@@ -91,7 +89,7 @@ func placeOf(path string) (identity, error) {
 const batch = 256
 
 // readParallel reads the files of all parts, several at a time.
-func readParallel(dir directory, entries map[string]entry, parts iter.Seq[[]job]) (results []result) {
+func readParallel(dir dirHandle, entries map[string]entry, parts iter.Seq[[]job]) (results []result) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	jobs := make(chan []job)
@@ -222,7 +220,7 @@ func (s *scanner) unlisted(pass uint32) (names []string) {
 
 // remember takes over what was found and returns what differs from before,
 // sorted by name.
-func (s *scanner) remember(results []result) (changes []policy.FileChange) {
+func (s *scanner) remember(results []result) (changes []FileChange) {
 	for _, r := range results {
 		old, known := s.entries[r.name]
 		e := entry{pass: s.pass}
@@ -236,7 +234,7 @@ func (s *scanner) remember(results []result) (changes []policy.FileChange) {
 				s.count(old, entry{})
 				delete(s.entries, name)
 				delete(s.reasons, name)
-				changes = append(changes, policy.FileChange{File: policy.File{Name: name}, Gone: true})
+				changes = append(changes, FileChange{File: File{Name: name}, Gone: true})
 			}
 			continue
 		case unfinished, same:
@@ -247,13 +245,13 @@ func (s *scanner) remember(results []result) (changes []policy.FileChange) {
 				e.flags |= flagRacy
 			}
 			if !known || !old.readable() || old.sum != r.sum {
-				changes = append(changes, policy.FileChange{File: policy.File{Name: name, Data: r.data}})
+				changes = append(changes, FileChange{File: File{Name: name, Data: r.data}})
 			}
 			delete(s.reasons, name)
 		case unreadable:
 			e.sum, e.flags = old.sum, old.flags&flagRead|flagUnreadable
 			if s.reasons[name] != r.reason {
-				changes = append(changes, policy.FileChange{File: policy.File{Name: name, Unreadable: r.reason}})
+				changes = append(changes, FileChange{File: File{Name: name, Unreadable: r.reason}})
 			}
 			s.reasons[name] = r.reason
 		}
@@ -264,7 +262,7 @@ func (s *scanner) remember(results []result) (changes []policy.FileChange) {
 		s.count(old, e)
 		s.entries[name] = e
 	}
-	slices.SortFunc(changes, func(a, b policy.FileChange) int { return cmp.Compare(a.File.Name, b.File.Name) })
+	slices.SortFunc(changes, func(a, b FileChange) int { return cmp.Compare(a.File.Name, b.File.Name) })
 	return changes
 }
 

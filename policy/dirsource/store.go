@@ -12,8 +12,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 // The names of files in a state directory.
@@ -35,7 +33,7 @@ const fewFiles = 4
 type Store struct {
 	dir      string
 	sums     map[string]sum // by name of the policy file
-	files    []policy.File  // until Files is called
+	files    []File         // until Files is called
 	unsynced bool           // the directory could not be synced
 }
 
@@ -71,21 +69,21 @@ func OpenStore(dir string) (*Store, error) {
 		jobs[i] = job{name: name + acceptedSuffix, verify: true, regular: true}
 	}
 	s.sums = make(map[string]sum, len(names))
-	for _, r := range readParallel(directory{fd: int(d.Fd())}, nil, slices.Chunk(jobs, batch)) {
+	for _, r := range readParallel(dirHandle{fd: int(d.Fd())}, nil, slices.Chunk(jobs, batch)) {
 		if r.verdict != read {
 			return nil, fmt.Errorf("open state directory: %s: %s", r.name, cmp.Or(r.reason, "is gone"))
 		}
 		name := strings.TrimSuffix(r.name, acceptedSuffix)
 		s.sums[name] = r.sum
-		s.files = append(s.files, policy.File{Name: name, Data: r.data})
+		s.files = append(s.files, File{Name: name, Data: r.data})
 	}
-	slices.SortFunc(s.files, func(a, b policy.File) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	return s, nil
 }
 
 // Files returns the copies that the store held when it was opened, sorted by
 // name. It returns them once: the store does not keep the contents.
-func (s *Store) Files() []policy.File {
+func (s *Store) Files() []File {
 	files := s.files
 	s.files = nil
 	return files
@@ -95,10 +93,10 @@ func (s *Store) Files() []policy.File {
 // are removed. A content that is stored already is not written again. Each copy
 // is replaced atomically, and all are on disk when Save returns. Save continues
 // after an error and returns all errors joined.
-func (s *Store) Save(changed []policy.File, removed []string) error {
+func (s *Store) Save(changed []File, removed []string) error {
 	var errs []error
 	failed := func(what string, err error) { errs = append(errs, fmt.Errorf("%s: %w", what, err)) }
-	var todo []policy.File
+	var todo []File
 	for _, f := range changed {
 		switch old, ok := s.sums[f.Name]; {
 		case !IsManifest(f.Name) || f.Name != filepath.Base(f.Name):
@@ -165,7 +163,7 @@ func (s *Store) path(name string) string { return filepath.Join(s.dir, name+acce
 
 // write writes the temporary files, syncing each of them if sync is set, and
 // returns which of them are complete.
-func (s *Store) write(files []policy.File, temp func(int) string, sync bool, failed func(string, error)) []bool {
+func (s *Store) write(files []File, temp func(int) string, sync bool, failed func(string, error)) []bool {
 	written := make([]bool, len(files))
 	for i, f := range files {
 		if err := writeFile(temp(i), f.Data, sync); err != nil {

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-
-	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 // The defaults of Options.
@@ -49,7 +47,7 @@ type Snapshot struct {
 	// Changes are sorted by name; those of the first snapshot are all the
 	// files. A file that cannot be read has the reason in File.Unreadable and
 	// keeps the content that it had.
-	Changes []policy.FileChange
+	Changes []FileChange
 	// Err says why the directory could not be read; no file changes then.
 	Err error
 	// First is the time of the first event that led to this snapshot or to one
@@ -157,7 +155,7 @@ func (w *Watcher) answerSyncs(reply chan syncReply) {
 }
 
 // emit sends a snapshot if anything has changed.
-func (w *Watcher) emit(changes []policy.FileChange, err error, first time.Time) {
+func (w *Watcher) emit(changes []FileChange, err error, first time.Time) {
 	if w.ready && len(changes) == 0 && sameError(err, w.err) {
 		return
 	}
@@ -180,14 +178,14 @@ func (w *Watcher) send(s Snapshot) {
 }
 
 // merge merges two lists sorted by name. The later change of a file wins.
-func merge(before, after []policy.FileChange) []policy.FileChange {
+func merge(before, after []FileChange) []FileChange {
 	if len(before) == 0 {
 		return after
 	}
 	if len(after) == 0 {
 		return before
 	}
-	out := make([]policy.FileChange, 0, len(before)+len(after))
+	out := make([]FileChange, 0, len(before)+len(after))
 	for len(before) > 0 && len(after) > 0 {
 		c := cmp.Compare(before[0].File.Name, after[0].File.Name)
 		if c < 0 {

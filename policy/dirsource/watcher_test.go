@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
 const deadline = 10 * time.Second
@@ -30,7 +30,7 @@ type bench struct {
 	cancel  context.CancelFunc
 	ended   chan error
 	last    Snapshot
-	have    map[string]policy.File // what the snapshots amount to
+	have    map[string]File // what the snapshots amount to
 }
 
 // start runs a Watcher on dir, "" for a new one. The resync is so rare that
@@ -61,7 +61,7 @@ func startWith(t *testing.T, dir string, opts Options) *bench {
 
 // run runs a Watcher of dir until the test ends.
 func run(t *testing.T, dir string, w *Watcher) *bench {
-	b := &bench{T: t, dir: dir, w: w, ended: make(chan error, 1), have: map[string]policy.File{}}
+	b := &bench{T: t, dir: dir, w: w, ended: make(chan error, 1), have: map[string]File{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
 	go func() { b.ended <- w.Run(ctx) }()
@@ -99,7 +99,7 @@ func (b *bench) take(s Snapshot) {
 	if s.Seq <= b.last.Seq || s.First.IsZero() {
 		b.Fatalf("snapshot %d after %d, first event %v", s.Seq, b.last.Seq, s.First)
 	}
-	if !slices.IsSortedFunc(s.Changes, func(x, y policy.FileChange) int { return cmp.Compare(x.File.Name, y.File.Name) }) {
+	if !slices.IsSortedFunc(s.Changes, func(x, y FileChange) int { return cmp.Compare(x.File.Name, y.File.Name) }) {
 		b.Fatalf("not sorted: %v", s.Changes)
 	}
 	b.last = s
@@ -248,9 +248,9 @@ func TestWatcherUnreadableKeepsContent(t *testing.T) {
 	b.must(os.Symlink("/dev/zero", b.path("z.yaml")))
 	b.until("a.yaml=2 (is not a regular file); z.yaml= (is not a regular file)")
 	b.must(os.Remove(b.path("z.yaml")))
-	b.must(os.Truncate(b.mk("big"), policy.MaxFileSize+1))
+	b.must(os.Truncate(b.mk("big"), manifest.MaxFileSize+1))
 	b.must(os.Rename(b.path("big"), b.path("a.yaml")))
-	b.until(fmt.Sprintf("a.yaml=2 (is larger than %d bytes)", policy.MaxFileSize))
+	b.until(fmt.Sprintf("a.yaml=2 (is larger than %d bytes)", manifest.MaxFileSize))
 	b.replace("a.yaml", "3")
 	b.until("a.yaml=3")
 }
