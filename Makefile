@@ -19,7 +19,7 @@ TIMEOUT  ?= 8m
 FUZZ     ?= 5s
 
 # Decoders of manifests, of OpenFlow and of OVSDB: package:test.
-FUZZERS = policy:FuzzDecode flows/openflow:FuzzDecodeFlowStats flows/openflow:FuzzDecodeError \
+FUZZERS = policy/manifest:FuzzDecode flows/openflow:FuzzDecodeFlowStats flows/openflow:FuzzDecodeError \
 	flows/openflow:FuzzDecodePorts flows/openflow:FuzzHello ovsdb:FuzzUpdate
 
 # Where git refuses to speak (root in somebody's clone) go must not ask it.
@@ -27,14 +27,14 @@ export GOFLAGS := $(GOFLAGS) $(shell git rev-parse HEAD >/dev/null 2>&1 || echo 
 
 # Packages with tests that need neither Open vSwitch nor root, but for
 # those of flows/compile that ask a switch.
-FAST = ./policy/... ./flows ./flows/pipeline ./flows/compile
+FAST = ./policy/... ./flows ./flows/pipeline ./flows/compile ./cmd/...
 ASK  = ^TestExact|OnSwitch|ThroughConn
 # Packages with tests against a private Open vSwitch.
 OVS  = ./ovsdb/... ./flows/... ./controller/...
 # Packages with tests that send packets; they need root.
-TRAFFIC = ./cmd/... ./testbed/...
+TRAFFIC = ./testbed/...
 
-.PHONY: help demo build test test-fast test-ovs test-traffic fuzz bench bench-agent bench-go soak exact mutate lint golden cover provision tools clean
+.PHONY: help demo build test test-fast test-ovs test-traffic fuzz bench bench-agent bench-go soak exact mutate lint golden map cover provision tools clean
 
 help: ## List the targets.
 	@echo 'make demo    see it work, in ten seconds       make test    try everything'
@@ -75,13 +75,13 @@ bench-agent: provision build ## Measure agent and data path beside the machine's
 	@bin/bench --sizes $(SIZES) --churn $(CHURN) $(if $(ONLY),--only $(ONLY),--doc docs/performance.md)
 
 bench-go: provision ## Run the Go benchmarks; BENCH=expression chooses.
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 200ms -benchmem ./policy ./flows/pipeline ./flows/openflow ./ovsdb ./controller
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 200ms -benchmem ./policy/... ./flows/pipeline ./flows/openflow ./ovsdb ./controller
 
 soak: provision ## Random policies, chaos and packets, in rounds of SOAK=10m, until one fails or you stop it.
 	@n=0; while :; do \
 		n=$$((n + 1)); echo "round $$n"; \
 		REQUIRE_OVS=1 $(GO) test ./flows/compile -count=1 -timeout 0 -run '^TestExact$$' -soak $(SOAK); \
-		REQUIRE_OVS=1 $(GO) test ./cmd/ovs-sg -count=1 -timeout 0 -run '^TestChaos$$' -chaos $(SOAK); \
+		REQUIRE_OVS=1 $(GO) test ./testbed/e2e -count=1 -timeout 0 -run '^TestChaos$$' -chaos $(SOAK); \
 		REQUIRE_OVS=1 $(GO) test -count=1 -timeout $(TIMEOUT) $(TRAFFIC); \
 	done
 
@@ -99,6 +99,9 @@ lint: tools ## Run go vet, gofmt and, if it is installed, golangci-lint.
 golden: provision ## Rewrite the golden flows; read the diff as an operator would.
 	$(GO) test ./flows/compile -run 'CompileGolden|TestLayout' -update
 	@git --no-pager diff --stat -- flows/compile/testdata
+
+map: tools ## Redraw the map of the packages in docs/contributing.md.
+	@$(GO) test . -run '^TestMap$$' -update
 
 cover: provision ## Show what the tests leave out; bin/cover.html has the lines.
 	@mkdir -p bin

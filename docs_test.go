@@ -2,8 +2,13 @@ package ovssg_test
 
 import (
 	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -11,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
+	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
 
 // maxLines is how long a Go file may be; tooLong are those that may be longer.
@@ -85,7 +92,7 @@ func TestManifestsInDocs(t *testing.T) {
 			if m[1] != "yaml" || !strings.Contains(m[2], "apiVersion:") {
 				continue
 			}
-			_, problems := policy.Decode(policy.File{Name: name, Data: []byte(m[2])})
+			_, problems := manifest.Decode(manifest.File{Name: name, Data: []byte(m[2])})
 			for _, p := range problems {
 				t.Errorf("%s: %v in\n%s", name, p, m[2])
 			}
@@ -101,11 +108,12 @@ func TestExample(t *testing.T) {
 		if filepath.Dir(name) != filepath.Join("docs", "example") {
 			continue
 		}
-		o, p := policy.Decode(policy.File{Name: name, Data: []byte(read(t, name))})
+		o, p := manifest.Decode(manifest.File{Name: name, Data: []byte(read(t, name))})
 		objects, problems = append(objects, o), append(problems, p...)
 	}
 	p, more := policy.New(objects, policy.Options{})
-	for _, problem := range slices.Concat(problems, more, p.Problems()) {
+	_, warnings := resolve.Once(p, nil)
+	for _, problem := range slices.Concat(problems, more, warnings) {
 		t.Error(problem)
 	}
 }
@@ -165,6 +173,90 @@ func TestNoTrailingSpace(t *testing.T) {
 		for i, line := range bytes.Split([]byte(read(t, name)), []byte("\n")) {
 			if len(line) > 0 && line[len(line)-1] == ' ' {
 				t.Errorf("%s:%d ends in a space", name, i+1)
+			}
+		}
+	}
+}
+
+var (
+	quoted   = regexp.MustCompile("`([^`\n]+)`")
+	goFile   = regexp.MustCompile(`^[\w/-]+\.go$`)
+	goName   = regexp.MustCompile(`^([a-z]\w*)\.(\w+(?:\.\w+)?)$`)
+	receiver = regexp.MustCompile(`^\*?(\w+)`)
+)
+
+// TestNamesInContributing looks up every Go file, and every function, type,
+// method, constant and variable of a package, that docs/contributing.md names.
+func TestNamesInContributing(t *testing.T) {
+	declared := map[string]bool{}
+	packages := map[string]bool{}
+	for name, p := range listed(t) {
+		short := path.Base(name)
+		packages[short] = true
+		for _, file := range p.GoFiles {
+			declare(t, path.Join(name, file), short, declared)
+		}
+	}
+	text := read(t, filepath.Join("docs", "contributing.md"))
+	n := 0
+	for _, m := range quoted.FindAllStringSubmatch(text, -1) {
+		if goFile.MatchString(m[1]) {
+			if _, err := os.Stat(m[1]); err != nil {
+				t.Error(err)
+			}
+			n++
+		} else if parts := goName.FindStringSubmatch(m[1]); parts != nil && packages[parts[1]] && parts[2] != "go" {
+			if !declared[m[1]] {
+				t.Errorf("there is no %s", m[1])
+			}
+			n++
+		}
+	}
+	if n == 0 {
+		t.Error("no name was found")
+	}
+}
+
+// declare notes what a file declares at its top level, as "package.Name" and
+// "package.Type.Method".
+func declare(t *testing.T, name, pkg string, declared map[string]bool) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range file.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			name := d.Name.Name
+			if d.Recv != nil {
+				name = receiver.FindStringSubmatch(types.ExprString(d.Recv.List[0].Type))[1] + "." + name
+			}
+			declared[pkg+"."+name] = true
+		case *ast.GenDecl:
+			for _, s := range d.Specs {
+				switch s := s.(type) {
+				case *ast.TypeSpec:
+					declared[pkg+"."+s.Name.Name] = true
+					switch x := s.Type.(type) {
+					case *ast.InterfaceType:
+						for _, m := range x.Methods.List {
+							for _, id := range m.Names {
+								declared[pkg+"."+s.Name.Name+"."+id.Name] = true
+							}
+						}
+					case *ast.StructType:
+						for _, f := range x.Fields.List {
+							for _, id := range f.Names {
+								declared[pkg+"."+s.Name.Name+"."+id.Name] = true
+							}
+						}
+					}
+				case *ast.ValueSpec:
+					for _, id := range s.Names {
+						declared[pkg+"."+id.Name] = true
+					}
+				}
 			}
 		}
 	}

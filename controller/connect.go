@@ -8,101 +8,112 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/ovsdb"
 )
 
-// opened is a connection to a bridge and what was found there.
-type opened struct {
+// dialled is a connection to a bridge and what was found there.
+type dialled struct {
 	conn               Switch
 	datapathType       string
 	installed, foreign *flows.Set
-	at                 time.Time // when that was
+	at                 time.Time // when the dump began
 	err                error
 }
 
-// earlyLife is how long what was found there early is believed.
+// earlyLife is how long the flows that were found early are believed.
 const earlyLife = 5 * time.Second
 
 // prepareTimeout is how long OVSDB is waited for, which is local and quick.
 const prepareTimeout = 2 * time.Second
 
-// openEarly opens the first connection while the policy is still being read.
-// It looks only, and only at a bridge whose flows stay when it is set up: as
-// long as there is no policy to enforce, nothing is written.
-func (c *Controller) openEarly(ctx context.Context) {
-	if b := c.ports.Bridge; c.early != nil || c.conn != nil || c.files != nil || !b.Exists || b.FailMode != "secure" {
+// dialEarly opens the first connection while the policy is still being read. It
+// reads only, and only from a bridge whose flows stay when the bridge is set
+// up: as long as there is no policy to enforce, nothing is written.
+func (e *enforcer) dialEarly(ctx context.Context, b ovsdb.Bridge) {
+	if e.early != nil || e.conn != nil || !b.Exists || b.FailMode != "secure" {
 		return
 	}
-	early, datapathType := make(chan opened, 1), c.ports.Bridge.DatapathType
-	c.early = early
+	early := make(chan dialled, 1)
+	e.early = early
 	go func() {
-		ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
+		ctx, cancel := context.WithTimeout(ctx, e.cfg.ApplyTimeout)
 		defer cancel()
-		early <- c.open(ctx, datapathType)
+		early <- e.dial(ctx, b.DatapathType)
 	}()
 }
 
-// takeEarly waits for what openEarly has begun, if anything.
-func (c *Controller) takeEarly() (o opened) {
-	if c.early != nil {
-		o = <-c.early
-		c.early = nil
+// takeEarly waits for the connection that dialEarly has begun to open, if there
+// is one.
+func (e *enforcer) takeEarly() (d dialled) {
+	if e.early != nil {
+		d = <-e.early
+		e.early = nil
 	}
-	return o
+	return d
 }
 
 // connect sets the bridge up and returns a connection to it: the one that was
-// opened early, if it is good, or a new one.
-func (c *Controller) connect(ctx context.Context) (opened, error) {
-	early := c.takeEarly()
+// opened early, if it is still good, or a new one.
+func (e *enforcer) connect(ctx context.Context, datapathType string) (dialled, error) {
+	early := e.takeEarly()
 	prepare, cancel := context.WithTimeout(ctx, prepareTimeout)
-	err := c.cfg.Prepare(prepare)
+	err := e.cfg.Database.Prepare(prepare, flowTables())
 	cancel()
 	switch {
 	case err == nil:
-		c.prepared = true
-	case !c.prepared:
+		e.prepared = true
+	case !e.prepared:
 		early.close()
-		return opened{}, fmt.Errorf("prepare bridge %s in OVSDB: %w", c.cfg.Bridge, err)
-	default: // it has been before, and OVSDB may be away for long
-		c.log.Warn("bridge not prepared anew", zap.Error(err))
+		return dialled{}, fmt.Errorf("prepare bridge %s in OVSDB: %w", e.cfg.Bridge, err)
+	default: // it has been set up before, and OVSDB may be away for long
+		e.log.Warn("bridge not prepared anew", zap.Error(err))
 	}
-	if early.good(c.ports.Bridge.DatapathType) {
+	if early.good(datapathType) {
 		return early, nil
 	}
 	early.close()
-	o := c.open(ctx, c.ports.Bridge.DatapathType)
-	return o, o.err
+	d := e.dial(ctx, datapathType)
+	return d, d.err
 }
 
-func (o opened) close() {
-	if o.conn != nil {
-		o.conn.Close()
+func (d dialled) close() {
+	if d.conn != nil {
+		d.conn.Close()
 	}
 }
 
-// good says whether what was opened early can be used.
-func (o opened) good(datapathType string) bool {
-	if o.conn == nil || o.datapathType != datapathType || time.Since(o.at) > earlyLife {
+// good says whether a connection that was opened early can be used.
+func (d dialled) good(datapathType string) bool {
+	if d.conn == nil || d.datapathType != datapathType || time.Since(d.at) > earlyLife {
 		return false
 	}
 	select {
-	case <-o.conn.Done():
+	case <-d.conn.Done():
 		return false
 	default:
 		return true
 	}
 }
 
-// open opens an OpenFlow connection and looks at what is there.
-func (c *Controller) open(ctx context.Context, datapathType string) (o opened) {
-	conn, err := c.cfg.Dial(ctx, datapathType)
+// dial opens an OpenFlow connection and reads the flows that are there.
+func (e *enforcer) dial(ctx context.Context, datapathType string) (d dialled) {
+	conn, err := e.cfg.Dial(ctx, datapathType)
 	if err != nil {
-		return opened{err: err}
+		return dialled{err: err}
 	}
-	o = opened{conn: conn, datapathType: datapathType, at: time.Now()}
-	if o.installed, o.foreign, o.err = conn.DumpAll(ctx); o.err != nil {
-		o.close()
-		o.conn = nil
+	d = dialled{conn: conn, datapathType: datapathType, at: time.Now()}
+	if d.installed, d.foreign, d.err = conn.DumpAll(ctx); d.err != nil {
+		d.close()
+		d.conn = nil
 	}
-	return o
+	return d
+}
+
+// flowTables are the names and prefixes that the tables get in the switch.
+func flowTables() []ovsdb.Table {
+	var out []ovsdb.Table
+	for _, t := range flows.Tables() {
+		out = append(out, ovsdb.Table{ID: uint8(t), Name: t.String(), Prefixes: t.Prefixes()})
+	}
+	return out
 }

@@ -10,26 +10,28 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
-	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// Switch is the bridge's OpenFlow side.
+// Switch is an OpenFlow connection to the bridge.
 type Switch interface {
-	// DumpAll returns our flows and those of others.
+	// DumpAll returns the agent's flows and those of others.
 	DumpAll(context.Context) (ours, foreign *flows.Set, err error)
 	// Apply makes a change as one atomic bundle; after an error nothing or
-	// all of it is in force.
+	// all of the change is in force.
 	Apply(context.Context, flows.Delta) error
-	// Barrier returns when the switch has done all that was asked before.
+	// Barrier returns when the switch has done everything that was requested
+	// before.
 	Barrier(context.Context) error
-	// NoFlood sets for each ofport whether NORMAL floods to it.
+	// NoFlood sets for each ofport whether NORMAL is kept from flooding to it.
 	NoFlood(ctx context.Context, ports map[uint32]bool) error
-	// FlushZone forgets the connections of a zone, FlushAddr those in it
-	// from or to an address. FlushAddr may return errors.ErrUnsupported.
+	// FlushZone forgets the connections of a conntrack zone.
 	FlushZone(ctx context.Context, zone uint16) error
+	// FlushAddr forgets the connections of a zone from or to an address. The
+	// error wraps errors.ErrUnsupported where the switch cannot do it.
 	FlushAddr(ctx context.Context, zone uint16, addr netip.Addr) error
 	// PortStatus receives after a port has come, gone or changed.
 	PortStatus() <-chan struct{}
@@ -38,50 +40,39 @@ type Switch interface {
 	Close() error
 }
 
-// Daemon is what only ovs-vswitchd's control socket can do.
+// Daemon is what only the control socket of ovs-vswitchd can do.
 type Daemon interface {
-	// FlushFDB makes NORMAL forget the MAC addresses it has learned.
+	// FlushFDB makes NORMAL forget the MAC addresses that it has learned.
 	FlushFDB(context.Context) error
 	// Settle returns when no megaflow is older than the flows in force;
 	// purge throws all megaflows away instead of revalidating them.
 	Settle(ctx context.Context, purge bool) error
 }
 
-// Files says what has changed in the policy directory; the first time, that is
-// every file.
-type Files struct {
-	Seq     uint64
-	Changes []policy.FileChange
-	// Since is when the first event came in that led to this.
-	Since time.Time
-	// Err says that the directory cannot be read.
-	Err string
+// Database is the bridge in OVSDB.
+type Database interface {
+	// Snapshots returns the channel of snapshots. A snapshot that was not
+	// received is replaced by the next.
+	Snapshots() <-chan ovsdb.Snapshot
+	// Sync returns the Seq of a snapshot that shows everything that was
+	// committed before the call.
+	Sync(context.Context) (seq uint64, err error)
+	// Prepare sets the bridge up for flows: its fail mode, its protocols and
+	// the names and prefixes of the tables.
+	Prepare(context.Context, []ovsdb.Table) error
+	// Status tells how the connection to the database is.
+	Status() ovsdb.Status
 }
 
-// Store keeps the accepted versions of files across restarts.
-type Store interface {
-	// Files returns the copies that were kept, once.
-	Files() []policy.File
-	Save(changed []policy.File, removed []string) error
-}
-
-// Config is what a Controller works with. All but Store, Daemon,
-// PortsError and the policy options must be set.
+// Config is what a Controller works with. All but Daemon, Policy and the last
+// three must be set.
 type Config struct {
-	Bridge string
-	Files  <-chan Files
-	Ports  <-chan ovsdb.Snapshot
-	// SyncFiles and SyncPorts return the sequence number of a snapshot that
-	// holds everything that happened before the call.
-	SyncFiles, SyncPorts func(context.Context) (uint64, error)
-	// PortsError says why Ports may be out of date; "" if they are not.
-	PortsError func() string
-	// Prepare sets the bridge up before flows are installed.
-	Prepare func(context.Context) error
+	Bridge   string
+	Source   policy.Source
+	Database Database
 	// Dial opens the OpenFlow connection, given the bridge's datapath_type.
 	Dial   func(ctx context.Context, datapathType string) (Switch, error)
 	Daemon Daemon
-	Store  Store
 	Policy policy.Options
 	// MaxRevoke is the share (0 to 1) of the rules in force that a change of
 	// policy may remove without being held; 0: no change is ever held.
@@ -91,70 +82,58 @@ type Config struct {
 	ApplyTimeout time.Duration
 }
 
+// phase is what the loop knows of the newest inputs.
+type phase uint8
+
+const (
+	// starting: the policy or the ports have not been seen yet. Nothing is
+	// written to the switch.
+	starting phase = iota
+	// changed: something may have to be done; the loop does it next.
+	changed
+	// failed: the last attempt failed. The retry timer, or an input, begins
+	// the next.
+	failed
+	// settled: the newest inputs are in force, confirmed by the switch; or the
+	// newest policy is held and the one before it is in force.
+	settled
+)
+
 // Controller is the loop. Use New, then Run.
 type Controller struct {
 	cfg Config
 	log *zap.Logger
 
-	requests  chan request
-	releases  chan chan error
-	read      chan reading
-	saves     chan []policy.RevisionChange
-	statuses  chan ask
+	calls     chan func()   // what others ask the loop to run: see do
+	ended     chan struct{} // closed when Run has returned
 	enforcing chan struct{} // closed when the first policy is in force
+	first     sync.Once     // to close enforcing
 
-	// For those who ask while the loop is busy: since when it has been, in
-	// Unix nanoseconds, 0 if it is not, and what it said last.
+	// Status reads these while the loop is busy: since when it has waited for
+	// the switch, in Unix nanoseconds, 0 if it does not wait, and what it said
+	// last.
 	busySince  atomic.Int64
-	lastStatus atomic.Pointer[Status]
+	lastStatus atomic.Pointer[control.Status]
 
 	// What follows belongs to the goroutine of Run.
-	files    *Files                  // without the changes
-	ledger   policy.Ledger           // not to be used while reading
-	reading  bool                    // the first files are being read
-	stored   []string                // names of what was in the store
-	accepted []policy.RevisionChange // not yet in book
-	unsaved  []policy.RevisionChange // not yet in the store
-	book     *policy.Book
-	guarded  bool // what book has is to be guarded against mass revocation
-	released bool // what is accepted was confirmed
-	held     *Held
-	ports    *ovsdb.Snapshot
-	host     host
+	phase    phase
+	source   *sourceState    // nil: no update yet
+	ports    *ovsdb.Snapshot // nil: no snapshot yet
+	host     host            // of ports
+	desired  desired
+	enforcer enforcer
+	waits    waits
+	history  history
 
-	conn      Switch
-	noFlood   map[uint32]bool // as set over conn; nil: unknown
-	infra     map[uint32]bool // the ports that NORMAL may have learned from; nil: unknown
-	installed *flows.Set      // nil: unknown
-	early     chan opened     // the first connection, while it is being opened
-	compiler  *compile.Compiler
-	adopted   bool // the compiler knows what was installed before a restart
-	tookOver  bool // and what only the installed flows tell of is seen to
-	prepared  bool // the bridge was set up once
-	settled   bool // the datapath has followed the last change
-	flushes   flushes
-
-	dirty    bool // something may have to be done
-	retry    *time.Timer
-	backoff  time.Duration
-	waiters  []request
-	done     progress // confirmed by the switch
-	lastErr  string
-	failed   int
-	applied  int
-	change   Change
-	lastWhat []string
-	first    sync.Once // to close enforcing
+	retry   *time.Timer
+	backoff time.Duration
+	lastErr string // of the last attempt; empty in phase settled
 }
 
-// progress says which snapshots are in force.
-type progress struct{ files, ports uint64 }
-
-// request asks to be told when what happened before it is in force.
-type request struct {
-	ctx    context.Context
-	at     progress
-	result chan error
+// sourceState is what the last update said of the source itself.
+type sourceState struct {
+	seq uint64
+	err string // why the source cannot be read; empty if it can
 }
 
 // New makes a controller that does nothing yet.
@@ -167,15 +146,12 @@ func New(cfg Config) *Controller {
 	}
 	return &Controller{
 		cfg: cfg, log: cfg.Logger,
-		requests:  make(chan request),
-		releases:  make(chan chan error),
-		read:      make(chan reading, 1),
-		saves:     make(chan []policy.RevisionChange, 1),
-		statuses:  make(chan ask),
+		calls:     make(chan func()),
+		ended:     make(chan struct{}),
 		enforcing: make(chan struct{}),
-		book:      policy.NewBook(cfg.Policy),
-		compiler:  compile.New(),
-		flushes:   flushes{},
+		desired:   newDesired(cfg),
+		enforcer:  newEnforcer(cfg),
+		waits:     waits{},
 	}
 }
 
@@ -187,104 +163,127 @@ const (
 	maxBackoff     = 5 * time.Second
 )
 
+// maxDrain is how many inputs are taken in before the loop works on them, if
+// they follow each other without a pause: changes without end must not keep
+// the changes before them from being enforced.
+const maxDrain = 8
+
+// errStopping is the answer to waits that the end of the loop interrupts.
+var errStopping = errors.New("the agent is stopping")
+
 // Run works until ctx ends and returns its error. The flows stay in force.
 func (c *Controller) Run(ctx context.Context) error {
+	defer close(c.ended)
 	c.retry = time.NewTimer(time.Hour)
 	c.retry.Stop()
-	if c.cfg.Store != nil {
-		c.restore(c.cfg.Store.Files())
-		var saving sync.WaitGroup
-		saving.Go(c.keepSaving)
-		defer func() {
-			close(c.saves)
-			saving.Wait()
-		}()
-	}
-	defer func() {
-		early := c.takeEarly()
-		early.close()
-		if c.conn != nil {
-			c.conn.Close()
-		}
-		for _, w := range c.waiters {
-			w.result <- errors.New("the agent is stopping")
-		}
-	}()
+	defer c.enforcer.close()
+	defer func() { c.waits.end(errStopping) }()
 	for {
 		var dead, portStatus <-chan struct{}
-		if c.conn != nil {
-			dead, portStatus = c.conn.Done(), c.conn.PortStatus()
+		if conn := c.enforcer.conn; conn != nil {
+			dead, portStatus = conn.Done(), conn.PortStatus()
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case f := <-c.news():
-			c.takeFiles(f)
-		case r := <-c.read:
-			c.filed(r)
-		case p := <-c.cfg.Ports:
-			c.takePorts(ctx, p)
+		case u := <-c.cfg.Source.Updates():
+			c.takeUpdate(u)
+		case s := <-c.cfg.Database.Snapshots():
+			c.takePorts(ctx, s)
 		case <-dead:
-			c.drop(errors.New("the OpenFlow connection ended"))
+			c.disconnected(errors.New("the OpenFlow connection ended"))
 		case <-portStatus:
 			// A port that was removed and added again may look the same in
 			// OVSDB, but has lost its configuration.
-			c.noFlood, c.dirty = nil, true
+			c.enforcer.noFlood = nil
+			c.change()
 		case <-c.retry.C:
-			c.dirty = true
-		case r := <-c.requests:
-			c.waiters = append(c.waiters, r)
-			c.answer()
-		case answer := <-c.releases:
-			answer <- c.release()
-		case s := <-c.statuses:
-			now := c.status(s.all)
-			c.lastStatus.Store(&now)
-			s.answer <- now
+			c.change()
+		case f := <-c.calls:
+			f()
 		}
-		// Take all that is there before working on it.
 		c.drain(ctx)
-		if c.dirty {
-			c.round(ctx)
+		if c.phase == changed {
+			c.reconcile(ctx)
 		}
-		c.save()
 	}
 }
 
+// drain takes the inputs that are there already.
 func (c *Controller) drain(ctx context.Context) {
 	for range maxDrain {
 		select {
-		case f := <-c.news():
-			c.takeFiles(f)
-		case r := <-c.read:
-			c.filed(r)
-		case p := <-c.cfg.Ports:
-			c.takePorts(ctx, p)
+		case u := <-c.cfg.Source.Updates():
+			c.takeUpdate(u)
+		case s := <-c.cfg.Database.Snapshots():
+			c.takePorts(ctx, s)
 		default:
 			return
 		}
 	}
 }
 
-// maxDrain is how much news is waited for that comes while other news is taken
-// in: changes without end must not keep those before from being enforced.
-const maxDrain = 8
+// do runs f in the loop and returns when f has returned. The error is that of
+// ctx, or that the loop has ended; f has not run then.
+func (c *Controller) do(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case c.calls <- func() { f(); close(done) }:
+		<-done
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.ended:
+		return errStopping
+	}
+}
 
-func (c *Controller) takePorts(ctx context.Context, p ovsdb.Snapshot) {
+// change says that something may have to be done.
+func (c *Controller) change() {
+	if c.source != nil && c.ports != nil {
+		c.phase = changed
+	}
+}
+
+// takeUpdate takes in what the source says.
+func (c *Controller) takeUpdate(u policy.Update) {
+	if u.Restored {
+		c.desired.restore(u.Changes)
+		return
+	}
+	first, now := c.source == nil, &sourceState{seq: u.Seq}
+	if u.Err != nil {
+		now.err = u.Err.Error()
+	}
+	c.source = now
+	if !first && len(u.Changes) == 0 {
+		c.unchanged()
+		return
+	}
+	c.history.revisions(u.Changes)
+	c.history.begin(u.Since)
+	c.desired.add(u.Changes)
+	c.change()
+}
+
+// takePorts takes in what OVSDB says.
+func (c *Controller) takePorts(ctx context.Context, s ovsdb.Snapshot) {
 	before := c.ports
-	c.ports = &p
-	if before != nil && sameBridge(*before, p) {
+	c.ports = &s
+	if before != nil && sameBridge(*before, s) {
 		c.unchanged()
 		return
 	}
 	was := c.host
-	c.host = newHost(p)
+	c.host = newHost(s)
 	if before != nil {
-		c.notePorts(was)
+		c.history.ports(was, c.host)
 	}
-	c.openEarly(ctx)
-	c.change.begin(time.Now())
-	c.dirty = true
+	if c.source == nil {
+		c.enforcer.dialEarly(ctx, s.Bridge)
+	}
+	c.history.begin(time.Now())
+	c.change()
 }
 
 // sameBridge says whether two snapshots differ in nothing that flows depend
@@ -294,133 +293,87 @@ func sameBridge(a, b ovsdb.Snapshot) bool {
 	return a.Equal(b)
 }
 
-// unchanged counts a snapshot that changes nothing as being in force, if
+// unchanged counts an input that changes nothing as being in force, if
 // everything else is.
 func (c *Controller) unchanged() {
-	if c.conn != nil && !c.dirty && c.lastErr == "" && c.files != nil && c.ports != nil {
-		c.done = progress{c.files.Seq, c.ports.Seq}
-		c.answer()
+	if c.phase == settled {
+		c.confirm()
 	}
 }
 
-// drop gives the connection up; what is installed is unknown from here on.
-func (c *Controller) drop(err error) {
-	if c.conn != nil {
-		c.conn.Close()
-		c.conn = nil
-	}
-	c.installed, c.noFlood, c.infra = nil, nil, nil
-	if err != nil {
-		c.log.Warn("switch", zap.Error(err))
-		c.lastErr = err.Error()
-	}
-	c.dirty = true
-}
-
-// round brings the switch up to date, or sees to it that it is tried again.
-func (c *Controller) round(ctx context.Context) {
-	if c.files == nil || c.ports == nil {
-		c.dirty = false
-		return
-	}
+// reconcile makes the switch enforce the newest inputs, or sees to it that
+// this is tried again.
+func (c *Controller) reconcile(ctx context.Context) {
 	if !c.ports.Bridge.Exists {
-		c.lastErr, c.dirty = "bridge "+c.cfg.Bridge+" does not exist", false
-		c.drop(nil)
-		c.dirty = false
+		c.enforcer.disconnect()
+		c.phase, c.lastErr = failed, "bridge "+c.cfg.Bridge+" does not exist"
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
 	defer cancel()
 	c.busySince.Store(time.Now().UnixNano())
-	err := c.apply(ctx)
+	made, err := c.enforcer.apply(ctx, &c.desired, c.ports, c.host)
 	c.busySince.Store(0)
-	c.dirty = false
 	if err == nil {
-		c.backoff, c.lastErr = 0, ""
+		c.phase, c.backoff, c.lastErr = settled, 0, ""
+		c.history.report(c.log, made, c.enforcer.installed.Len(), c.desired.held != nil)
 		c.first.Do(func() { close(c.enforcing) })
-		c.done = progress{c.files.Seq, c.ports.Seq}
-		c.answer()
+		c.confirm()
 		return
 	}
+	c.phase = failed
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return
 	}
-	c.failed++
+	c.history.failed++
 	if err.Error() != c.lastErr {
 		c.log.Error("apply", zap.Error(err))
 	}
 	limit := maxBackoff
-	if c.conn == nil {
+	if c.enforcer.conn == nil {
 		limit = maxDialBackoff
 	}
-	c.drop(nil)
-	c.lastErr, c.dirty = err.Error(), false
+	c.enforcer.disconnect()
+	c.lastErr = err.Error()
 	c.backoff = min(max(2*c.backoff, firstBackoff), limit)
 	c.retry.Reset(c.backoff)
 }
 
-// answer tells those who wait for what is in force now.
-func (c *Controller) answer() {
-	var rest []request
-	for _, w := range c.waiters {
-		switch {
-		case w.ctx.Err() != nil:
-			w.result <- w.ctx.Err()
-		case c.held != nil && !c.dirty && c.done.files >= w.at.files:
-			w.result <- errHeld
-		case c.conn != nil && !c.dirty && c.done.files >= w.at.files && c.done.ports >= w.at.ports:
-			c.busySince.Store(time.Now().UnixNano())
-			err := c.conn.Barrier(w.ctx)
-			c.busySince.Store(0)
-			if err != nil && w.ctx.Err() == nil {
-				c.drop(err)
-				c.retry.Reset(firstBackoff)
-				rest = append(rest, w)
-				continue
-			}
-			w.result <- err
-		default:
-			rest = append(rest, w)
-		}
+// confirm notes that the newest inputs are in force and tells the source and
+// the waits.
+func (c *Controller) confirm() {
+	c.waits.done = progress{c.source.seq, c.ports.Seq}
+	if c.desired.held == nil {
+		c.cfg.Source.Enforced(c.source.seq)
 	}
-	c.waiters = rest
+	c.completeWaits()
+}
+
+// disconnected gives a connection up that is no good any more.
+func (c *Controller) disconnected(err error) {
+	c.enforcer.disconnect()
+	c.log.Warn("switch", zap.Error(err))
+	c.lastErr = err.Error()
+	c.change()
 }
 
 // Settled is closed when the first policy is in force.
 func (c *Controller) Settled() <-chan struct{} { return c.enforcing }
 
-// Release confirms the change of policy that is held.
+// Release confirms the change of policy that is held. The error says that
+// nothing is, or is that of ctx.
 func (c *Controller) Release(ctx context.Context) error {
-	answer := make(chan error, 1)
-	select {
-	case c.releases <- answer:
-		return <-answer
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// Wait returns when everything that happened in the policy directory and in
-// OVSDB before the call is in force, confirmed by a barrier.
-func (c *Controller) Wait(ctx context.Context) error {
-	var at progress
 	var err error
-	if at.files, err = c.cfg.SyncFiles(ctx); err != nil {
-		return err
+	if e := c.do(ctx, func() {
+		if err = c.desired.release(); err != nil {
+			return
+		}
+		c.log.Info("change of policy released")
+		c.history.note("release")
+		c.history.begin(time.Now())
+		c.change()
+	}); e != nil {
+		return e
 	}
-	if at.ports, err = c.cfg.SyncPorts(ctx); err != nil {
-		return err
-	}
-	r := request{ctx, at, make(chan error, 1)}
-	select {
-	case c.requests <- r:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case err := <-r.result:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return err
 }

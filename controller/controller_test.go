@@ -7,14 +7,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
-	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -58,7 +58,7 @@ func twoVMs(members []string, a ...string) string {
 // Nothing is written before both the directory and the bridge are known.
 func TestNothingBeforeBothInputs(t *testing.T) {
 	r := newRig(t, newFakeSwitch())
-	r.sendFiles(twoVMs(nil, ssh))
+	r.put(twoVMs(nil, ssh))
 	if s, err := r.c.Status(context.Background(), true); err != nil || s.State != "starting" || !strings.Contains(s.Reason, "OVSDB") {
 		t.Errorf("status %q %q, %v", s.State, s.Reason, err)
 	}
@@ -79,19 +79,15 @@ func TestNothingBeforeBothInputs(t *testing.T) {
 func TestNothingWithoutPolicy(t *testing.T) {
 	for _, mode := range []string{"secure", "standalone"} {
 		t.Run(mode, func(t *testing.T) {
-			var prepared atomic.Int32
-			sw := newFakeSwitch()
-			r := newRigWith(t, sw, func(c *Config) {
-				c.Prepare = func(context.Context) error { prepared.Add(1); return nil }
-			})
-			r.ports <- ovsdb.Snapshot{Seq: 1, Bridge: ovsdb.Bridge{Name: "br0", Exists: true, FailMode: mode}, Ports: twoPorts}
+			r := newRig(t, newFakeSwitch())
+			r.db.send(ovsdb.Bridge{Name: "br0", Exists: true, FailMode: mode}, twoPorts)
 			if s := r.status(); s.State != "starting" {
 				t.Errorf("status %q", s.State)
 			}
 			r.stop() // waits for what was begun
 			_, _, calls := r.noted()
-			if mode == "standalone" && len(calls) > 0 || len(calls) > 1 || len(calls) == 1 && calls[0] != "dump" || prepared.Load() > 0 {
-				t.Errorf("calls %v, prepared %d times", calls, prepared.Load())
+			if mode == "standalone" && len(calls) > 0 || len(calls) > 1 || len(calls) == 1 && calls[0] != "dump" || r.db.prepared.Load() > 0 {
+				t.Errorf("calls %v, prepared %d times", calls, r.db.prepared.Load())
 			}
 		})
 	}
@@ -117,7 +113,7 @@ func TestEpochs(t *testing.T) {
 		{"rules in another order", state{twoVMs(nil, ssh, fromB), append(slices.Clone(twoPorts), vmPort("tap4", 4, "three"))}, nil},
 	}
 	r := newRig(t, newFakeSwitch())
-	last := map[uint16]PortEpochs{}
+	last := map[uint16]control.PortEpochs{}
 	for _, s := range steps {
 		r.set(s.state)
 		now := r.epochs()
@@ -199,9 +195,9 @@ func TestUnknownOutcome(t *testing.T) {
 				return errors.New("connection reset"), made
 			}
 			r.sw.mu.Unlock()
-			r.sendFiles(wide.policy)
+			r.put(wide.policy)
 			<-failed
-			r.sendFiles(narrow.policy)
+			r.put(narrow.policy)
 			r.sw.mu.Lock()
 			r.sw.fail = nil
 			r.sw.mu.Unlock()
@@ -224,7 +220,7 @@ func TestRefusalsDoNotPileUp(t *testing.T) {
 		return errors.New("no"), false
 	}
 	r.sw.mu.Unlock()
-	r.sendFiles(twoVMs(nil, ssh, fromB))
+	r.put(twoVMs(nil, ssh, fromB))
 	first := <-tried
 	for range 5 {
 		if again := <-tried; again != first {
@@ -301,39 +297,6 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// Whatever order a policy is reached in, the flows are those of a fresh
-// compile with the same epochs.
-func TestAnyPathSameFlows(t *testing.T) {
-	states := []state{
-		{twoVMs(nil, ssh), twoPorts},
-		{twoVMs([]string{"far 10.0.0.9 b"}, fromB, ssh), twoPorts[:2]},
-		{twoVMs([]string{"far 10.0.0.9 b"}, fromB), twoPorts},
-		{"# nothing", twoPorts},
-		{twoVMs(nil, egress, ssh), nil},
-		{twoVMs(nil, egress, ssh), twoPorts},
-	}
-	r := newRig(t, newFakeSwitch())
-	for _, order := range [][]int{{0, 1, 2, 3, 4, 5}, {5, 4, 3, 2, 1, 0}, {0, 2, 4, 1, 3, 5}, {3, 3, 0, 0, 5, 2}} {
-		for _, i := range order {
-			r.set(states[i])
-			h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: states[i].ports})
-			objects, problems := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(states[i].policy)})
-			if len(problems) > 0 {
-				t.Fatal(problems)
-			}
-			p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
-			want, err := compile.Full(compile.Input{Model: p.Resolve(h.vifs), Host: flows.Host{Infra: h.infra},
-				Classes: r.c.compiler.Input().Classes, HighestEpoch: r.c.compiler.Input().HighestEpoch})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := r.installed(); got != want.String() {
-				t.Fatalf("state %d differs from a fresh compile:\n%s", i, flows.Diff(want, r.sw.flows))
-			}
-		}
-	}
-}
-
 // Flows of others that would act on packets are a reason to enforce nothing;
 // one that ours replaces, and those in later tables, are not.
 func TestForeignFlows(t *testing.T) {
@@ -347,10 +310,9 @@ func TestForeignFlows(t *testing.T) {
 		sw.foreign.Put(f)
 	}
 	r := newRig(t, sw)
-	r.seq++
-	r.sendFiles(twoVMs(nil, ssh))
-	r.sendPorts(twoPorts)
-	var s Status
+	r.put(twoVMs(nil, ssh))
+	r.db.send(secure, twoPorts)
+	var s control.Status
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err := testbed.Poll(ctx, time.Millisecond, func() (bool, error) {
@@ -429,21 +391,6 @@ func TestUnchangedSnapshots(t *testing.T) {
 	}
 }
 
-// A file that is refused keeps its last accepted version in force.
-func TestRefusedFileIsKept(t *testing.T) {
-	r := newRig(t, newFakeSwitch())
-	r.set(state{twoVMs(nil, ssh), twoPorts})
-	before := r.installed()
-	r.set(state{twoVMs(nil, "{direction: Sideways}"), twoPorts})
-	if r.installed() != before {
-		t.Error("a refused file changed the flows")
-	}
-	s, err := r.c.Status(context.Background(), true)
-	if err != nil || len(s.Files) != 1 || s.Files[0].State != "kept" || len(s.Files[0].Errors) != 1 {
-		t.Errorf("status %+v, %v", s.Files, err)
-	}
-}
-
 func TestEpochsWrap(t *testing.T) {
 	r := newRig(t, newFakeSwitch())
 	r.set(state{twoVMs(nil, ssh, egress), twoPorts})
@@ -465,10 +412,9 @@ func TestEpochsWrap(t *testing.T) {
 func withEpoch(t *testing.T, old *flows.Set, epoch uint32) *flows.Set {
 	t.Helper()
 	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: twoPorts})
-	objects, _ := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(twoVMs(nil, ssh, egress))})
-	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
-	out, err := compile.Full(compile.Input{Model: p.Resolve(h.vifs), Host: flows.Host{Infra: h.infra},
-		Classes: map[uint16]compile.Class{2: {Epochs: flows.Epochs{epoch, epoch}}, 3: {Epochs: flows.Epochs{epoch, epoch}}}})
+	objects, _ := manifest.Decode(manifest.File{Name: "policy.yaml", Data: []byte(twoVMs(nil, ssh, egress))})
+	m := model(objects, h.vifs)
+	out, err := compile.Full(compile.Input{Model: m, Host: flows.Host{Infra: h.infra}, Classes: map[uint16]compile.Class{2: {Epochs: flows.Epochs{epoch, epoch}}, 3: {Epochs: flows.Epochs{epoch, epoch}}}})
 	if err != nil || out.Len() != old.Len() {
 		t.Fatalf("%v, %d flows, %d before", err, out.Len(), old.Len())
 	}

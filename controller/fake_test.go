@@ -7,14 +7,18 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
 
 // fakeSwitch is a switch in memory. It outlives connections to it.
@@ -124,23 +128,44 @@ func (c *fakeConn) Close() error {
 	return nil
 }
 
-// rig is a controller with a fake switch and hand-made snapshots.
+// fakeDatabase is the bridge in a database in memory.
+type fakeDatabase struct {
+	snapshots chan ovsdb.Snapshot
+	seq       atomic.Uint64
+	prepared  atomic.Int32 // how often Prepare was called
+}
+
+func (d *fakeDatabase) Snapshots() <-chan ovsdb.Snapshot { return d.snapshots }
+
+func (d *fakeDatabase) Sync(context.Context) (uint64, error) { return d.seq.Load(), nil }
+
+func (d *fakeDatabase) Prepare(context.Context, []ovsdb.Table) error {
+	d.prepared.Add(1)
+	return nil
+}
+
+func (d *fakeDatabase) Status() ovsdb.Status { return ovsdb.Status{Connected: true} }
+
+func (d *fakeDatabase) send(bridge ovsdb.Bridge, ports []ovsdb.Port) {
+	d.snapshots <- ovsdb.Snapshot{Seq: d.seq.Add(1), Bridge: bridge, Ports: ports}
+}
+
+// rig is a controller with a fake switch and inputs of the test's making.
 type rig struct {
 	t      *testing.T
 	sw     *fakeSwitch
+	src    source
+	db     *fakeDatabase
 	c      *Controller
-	files  chan Files
-	ports  chan ovsdb.Snapshot
-	seq    uint64
 	config func(*Config) // changes the configuration, if set
 	cancel context.CancelFunc
 	ended  chan struct{}
 }
 
-func newRig(t *testing.T, sw *fakeSwitch) *rig { return newRigWith(t, sw, nil) }
+func newRig(t *testing.T, sw *fakeSwitch) *rig { return newRigWith(t, sw, newMemorySource(false), nil) }
 
-func newRigWith(t *testing.T, sw *fakeSwitch, config func(*Config)) *rig {
-	r := &rig{t: t, sw: sw, config: config}
+func newRigWith(t *testing.T, sw *fakeSwitch, src source, config func(*Config)) *rig {
+	r := &rig{t: t, sw: sw, src: src, config: config}
 	r.start()
 	t.Cleanup(func() { r.stop() })
 	return r
@@ -148,12 +173,9 @@ func newRigWith(t *testing.T, sw *fakeSwitch, config func(*Config)) *rig {
 
 // start starts a controller that knows nothing.
 func (r *rig) start() {
-	r.files, r.ports = make(chan Files), make(chan ovsdb.Snapshot)
-	now := func(context.Context) (uint64, error) { return r.seq, nil }
-	cfg := Config{
-		Bridge: "br0", Files: r.files, Ports: r.ports, SyncFiles: now, SyncPorts: now,
-		Prepare: func(context.Context) error { return nil }, Dial: r.sw.dial, Logger: zaptest.NewLogger(r.t),
-	}
+	r.src.start(r.t)
+	r.db = &fakeDatabase{snapshots: make(chan ovsdb.Snapshot)}
+	cfg := Config{Bridge: "br0", Source: r.src, Database: r.db, Dial: r.sw.dial, Logger: zaptest.NewLogger(r.t, zaptest.Level(zap.WarnLevel))}
 	if r.config != nil {
 		r.config(&cfg)
 	}
@@ -168,9 +190,15 @@ func (r *rig) start() {
 	}()
 }
 
+// stop stops the controller, and then the source, once.
 func (r *rig) stop() {
+	if r.cancel == nil {
+		return
+	}
 	r.cancel()
 	<-r.ended
+	r.src.stop()
+	r.cancel = nil
 }
 
 // state is one state of the world.
@@ -186,21 +214,19 @@ func vmPort(name string, ofport int, id string) ovsdb.Port {
 
 var uplinkPort = ovsdb.Port{Name: "eth0", PortName: "eth0", OFPort: 1, Kind: ovsdb.Infrastructure}
 
-func (r *rig) sendFiles(policyText string) {
-	r.files <- Files{Seq: r.seq, Changes: []policy.FileChange{{File: policy.File{Name: "policy.yaml", Data: []byte(policyText)}}}, Since: time.Now()}
+var secure = ovsdb.Bridge{Name: "br0", Exists: true}
+
+// put changes the policy, which is one unit in most tests.
+func (r *rig) put(policyText string) {
+	r.src.put("policy.yaml", policyText)
+	r.src.look()
 }
 
-func (r *rig) sendPorts(ports []ovsdb.Port) {
-	r.ports <- ovsdb.Snapshot{Seq: r.seq, Bridge: ovsdb.Bridge{Name: "br0", Exists: true}, Ports: ports}
-}
-
-// set brings the controller to a state and waits until it is in force. Both
-// snapshots have one number, as the fake Sync knows only one.
+// set brings the controller to a state and waits until it is in force.
 func (r *rig) set(s state) {
 	r.t.Helper()
-	r.seq++
-	r.sendFiles(s.policy)
-	r.sendPorts(s.ports)
+	r.put(s.policy)
+	r.db.send(secure, s.ports)
 	r.wait()
 }
 
@@ -221,9 +247,9 @@ func (r *rig) installed() string {
 }
 
 // epochs returns the epochs of the VM ports by ofport.
-func (r *rig) epochs() map[uint16]PortEpochs {
+func (r *rig) epochs() map[uint16]control.PortEpochs {
 	r.t.Helper()
-	out := map[uint16]PortEpochs{}
+	out := map[uint16]control.PortEpochs{}
 	for _, p := range r.status().Ports {
 		if p.Epochs != nil {
 			out[uint16(p.OFPort)] = *p.Epochs
@@ -243,4 +269,11 @@ func (r *rig) noted() (bundles []flows.Delta, flushed, calls []string) {
 	r.sw.mu.Lock()
 	defer r.sw.mu.Unlock()
 	return slices.Clone(r.sw.bundles), slices.Clone(r.sw.flushed), slices.Clone(r.sw.calls)
+}
+
+// model resolves objects from nothing.
+func model(objects policy.Objects, vifs []policy.VIF) *policy.Model {
+	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
+	m, _ := resolve.Once(p, vifs)
+	return m
 }

@@ -12,26 +12,26 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// flushTarget is a zone whose connections are forgotten: all, or with an
-// address those of it. The zero target is every zone.
+// flushTarget is a zone of which connections are forgotten: all of them, or
+// those of an address. The zero target is every zone.
 type flushTarget struct {
 	zone uint16
 	addr compile.Place // Addr not valid: all
 }
 
-// flushes are the connections that have to be forgotten because a port or an
-// address passes to somebody else, or to nobody.
+// flushes are the targets to flush, because a port or an address passes to
+// another VM or to none.
 type flushes map[flushTarget]bool
 
 func (fs flushes) everything() { fs[flushTarget{}] = true }
 
-// resident is who has a place.
+// resident is the port and the VM that have an address.
 type resident struct {
 	port  uint16
 	owner compile.Owner
 }
 
-// endpoints adds what a change of endpoints asks for.
+// endpoints adds the targets that a change of endpoints calls for.
 func (fs flushes) endpoints(changes []policy.Change[policy.Endpoint]) {
 	was, now := map[compile.Place]resident{}, map[compile.Place]resident{}
 	ports := [2]map[uint16]compile.Owner{{}, {}}
@@ -52,7 +52,7 @@ func (fs flushes) endpoints(changes []policy.Change[policy.Endpoint]) {
 	fs.compare(ports[0], ports[1], was, now)
 }
 
-// taken adds what differs between two sets of flows.
+// taken adds the targets that the difference of two sets of flows calls for.
 func (fs flushes) taken(installed, desired *flows.Set) {
 	residents := func(s *flows.Set) (map[uint16]compile.Owner, map[compile.Place]resident) {
 		ports, places := compile.Owners(s)
@@ -72,7 +72,7 @@ func (fs flushes) compare(before, after map[uint16]compile.Owner, was, now map[c
 	differ(was, now, func(p compile.Place) { fs[flushTarget{flows.LocalZone(p.Tag), p}] = true })
 }
 
-// differ calls f for each key under which two maps have not the same.
+// differ calls f for each key under which two maps differ.
 func differ[K, V comparable](a, b map[K]V, f func(K)) {
 	for k, v := range a {
 		if w, ok := b[k]; !ok || w != v {
@@ -86,7 +86,7 @@ func differ[K, V comparable](a, b map[K]V, f func(K)) {
 	}
 }
 
-// targets lists what is to be forgotten, in order.
+// targets lists the targets in order.
 func (fs flushes) targets() []flushTarget {
 	var out []flushTarget
 	for t := range fs {
@@ -98,35 +98,35 @@ func (fs flushes) targets() []flushTarget {
 	return out
 }
 
-// zones are all in which there may be connections of VMs.
-func (c *Controller) zones() []flushTarget {
-	zones := flushes{}
-	local := c.book.Local()
+// zones returns all zones in which there may be connections of local VMs.
+func zones(local *policy.Model) []flushTarget {
+	all := flushes{}
 	for i := range local.Endpoints {
 		e := &local.Endpoints[i]
-		zones[flushTarget{zone: e.OFPort}], zones[flushTarget{zone: flows.LocalZone(e.Tag)}] = true, true
+		all[flushTarget{zone: e.OFPort}], all[flushTarget{zone: flows.LocalZone(e.Tag)}] = true, true
 	}
-	return zones.targets()
+	return all.targets()
 }
 
-func (c *Controller) flush(ctx context.Context, targets []flushTarget) error {
+// flush makes the switch forget the connections of the targets.
+func (e *enforcer) flush(ctx context.Context, local *policy.Model, targets []flushTarget) error {
 	for _, t := range targets {
 		var err error
-		if t == (flushTarget{}) {
-			if err := c.flush(ctx, c.zones()); err != nil {
+		switch {
+		case t == (flushTarget{}):
+			if err := e.flush(ctx, local, zones(local)); err != nil {
 				return err
 			}
 			continue
-		}
-		if t.addr.Addr.IsValid() {
-			err = c.conn.FlushAddr(ctx, t.zone, t.addr.Addr)
-			// A switch that cannot do it loses nothing in exactness: the labels
-			// of the connections name another port, so that each is judged again.
+		case t.addr.Addr.IsValid():
+			err = e.conn.FlushAddr(ctx, t.zone, t.addr.Addr)
+			// Exactness does not depend on this: the labels of the connections
+			// name another port, so that each of them is judged again.
 			if errors.Is(err, errors.ErrUnsupported) {
 				err = nil
 			}
-		} else {
-			err = c.conn.FlushZone(ctx, t.zone)
+		default:
+			err = e.conn.FlushZone(ctx, t.zone)
 		}
 		if err != nil {
 			return fmt.Errorf("flush connection tracking zone %d: %w", t.zone, err)

@@ -6,9 +6,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ovs-sg/ovs-sg/controller/control"
 )
 
-func (r *rig) status() Status {
+func (r *rig) status() control.Status {
 	r.t.Helper()
 	s, err := r.c.Status(context.Background(), true)
 	if err != nil {
@@ -17,18 +19,20 @@ func (r *rig) status() Status {
 	return s
 }
 
-func TestGuard(t *testing.T) {
-	store := newMemoryStore()
-	r := newRigWith(t, newFakeSwitch(), func(c *Config) { c.MaxRevoke, c.Store = 0.5, store })
+func guarded(share float64) func(*Config) { return func(c *Config) { c.MaxRevoke = share } }
+
+func TestGuard(t *testing.T) { sources(t, testGuard) }
+
+func testGuard(t *testing.T, newSource func(guarded bool) source) {
+	r := newRigWith(t, newFakeSwitch(), newSource(true), guarded(0.5))
 	full := state{twoVMs(nil, ssh, fromB, egress), twoPorts}
 	r.set(full) // the first policy is never held
 	before := r.installed()
 
 	tryHeld := func(s state, reason string) {
 		t.Helper()
-		r.seq++
-		r.sendFiles(s.policy)
-		r.sendPorts(s.ports)
+		r.put(s.policy)
+		r.db.send(secure, s.ports)
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := r.c.Wait(ctx); err == nil || !strings.Contains(err.Error(), "held") {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ovs-sg/ovs-sg/controller/control"
 )
 
 // Collect and Describe make the controller a Prometheus collector: each
@@ -13,7 +15,7 @@ import (
 type metric struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
-	value func(Status) map[string]float64 // by label value; "" with no label
+	value func(control.Status) map[string]float64 // by label value; "" with no label
 }
 
 func one(v float64) map[string]float64 { return map[string]float64{"": v} }
@@ -35,35 +37,35 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 var metrics = []metric{
 	{desc("enforcing", "1 if the newest policy is in force"), prometheus.GaugeValue,
-		func(s Status) map[string]float64 {
+		func(s control.Status) map[string]float64 {
 			if s.State == "enforcing" {
 				return one(1)
 			}
 			return one(0)
 		}},
 	{desc("flows", "flows installed"), prometheus.GaugeValue,
-		func(s Status) map[string]float64 { return one(float64(s.Flows)) }},
+		func(s control.Status) map[string]float64 { return one(float64(s.Flows)) }},
 	{desc("applied_total", "rounds that were confirmed by the switch"), prometheus.CounterValue,
-		func(s Status) map[string]float64 { return one(float64(s.Rounds)) }},
+		func(s control.Status) map[string]float64 { return one(float64(s.Rounds)) }},
 	{desc("failures_total", "rounds that failed and were tried again"), prometheus.CounterValue,
-		func(s Status) map[string]float64 { return one(float64(s.Failures)) }},
+		func(s control.Status) map[string]float64 { return one(float64(s.Failures)) }},
 	{desc("last_change_seconds", "time from the first event of the last change to its confirmation"), prometheus.GaugeValue,
-		func(s Status) map[string]float64 {
+		func(s control.Status) map[string]float64 {
 			if s.Last == nil {
 				return one(0)
 			}
 			return one(s.Last.Took.Seconds())
 		}},
 	{desc("files", "files of the policy directory by state", "state"), prometheus.GaugeValue,
-		func(s Status) map[string]float64 {
+		func(s control.Status) map[string]float64 {
 			return map[string]float64{"accepted": float64(s.Counts.Accepted), "kept": float64(s.Counts.Kept), "rejected": float64(s.Counts.Rejected)}
 		}},
 	{desc("ports", "ports of the bridge by state", "state"), prometheus.GaugeValue,
-		func(s Status) map[string]float64 {
-			return count(s.Ports, func(p PortStatus) string { return p.State }, "enforced", "blocked", "trusted", "error", "pending")
+		func(s control.Status) map[string]float64 {
+			return count(s.Ports, func(p control.PortStatus) string { return p.State }, "enforced", "blocked", "trusted", "error", "pending")
 		}},
 	{desc("warnings", "warnings in the status"), prometheus.GaugeValue,
-		func(s Status) map[string]float64 { return one(float64(len(s.Warnings))) }},
+		func(s control.Status) map[string]float64 { return one(float64(len(s.Warnings))) }},
 }
 
 // Describe implements prometheus.Collector.

@@ -2,194 +2,59 @@ package controller
 
 import (
 	"context"
-	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// Status is what the agent knows of itself. Its JSON form is the output of
-// "ovs-sg status -o json".
-type Status struct {
-	State    string       `json:"state"` // "enforcing", "starting", "held" or "out of date"
-	Reason   string       `json:"reason,omitempty"`
-	Bridge   string       `json:"bridge"`
-	OVS      string       `json:"ovsVersion,omitempty"`
-	Datapath string       `json:"datapathType,omitempty"`
-	Flows    int          `json:"flows"`
-	Rounds   int          `json:"rounds"`
-	Failures int          `json:"failures"`
-	Counts   FileCounts   `json:"fileCounts"`
-	Files    []FileStatus `json:"files"`
-	Ports    []PortStatus `json:"ports"`
-	Warnings []string     `json:"warnings"`
-	Notes    []string     `json:"notes"`
-	Held     *Held        `json:"held,omitempty"`
-	Last     *LastChange  `json:"lastChange,omitempty"`
-}
-
-// FileStatus is one file of the policy directory.
-type FileStatus struct {
-	Name   string   `json:"name"`
-	State  string   `json:"state"` // "accepted", "kept" (an older version is in force) or "rejected"
-	Errors []string `json:"errors,omitempty"`
-}
-
-// PortStatus is one port of the bridge.
-type PortStatus struct {
-	Name   string   `json:"name"`
-	OFPort int      `json:"ofport"`
-	Kind   string   `json:"kind"` // "vm", "infrastructure" or "unidentified"
-	State  string   `json:"state"`
-	VM     string   `json:"vm,omitempty"`
-	VLAN   uint16   `json:"vlan,omitempty"`
-	MAC    string   `json:"mac,omitempty"`
-	Addrs  []string `json:"addresses,omitempty"`
-	Groups []string `json:"groups,omitempty"`
-	// Epochs are those of the port's rules, which its connections carry.
-	Epochs *PortEpochs `json:"epochs,omitempty"`
-	Reason string      `json:"reason,omitempty"`
-}
-
-// PortEpochs are the epochs of a port's rules by direction.
-type PortEpochs struct {
-	Egress  uint32 `json:"egress"`
-	Ingress uint32 `json:"ingress"`
-}
-
-// FileCounts is how many files there are in each state.
-type FileCounts struct {
-	Accepted int `json:"accepted"`
-	Kept     int `json:"kept"`
-	Rejected int `json:"rejected"`
-}
-
-// LastChange is the last change of flows.
-type LastChange struct {
-	Time     time.Time     `json:"time"`
-	What     []string      `json:"what"`
-	Added    int           `json:"added"`
-	Modified int           `json:"modified"`
-	Deleted  int           `json:"deleted"`
-	Took     time.Duration `json:"tookNanoseconds"` // from the first event to the confirmation
-	Compile  time.Duration `json:"compileNanoseconds"`
-	Switch   time.Duration `json:"switchNanoseconds"`
-}
-
-// Change times the change that is being made.
-type Change struct {
-	since time.Time
-	last  LastChange
-}
-
-func (c *Change) begin(t time.Time) {
-	if t.IsZero() {
-		t = time.Now()
-	}
-	if c.since.IsZero() || t.Before(c.since) {
-		c.since = t
-	}
-}
-
-func (c *Change) end() time.Duration {
-	took := time.Since(c.since)
-	if c.since.IsZero() {
-		took = 0
-	}
-	c.since = time.Time{}
-	return took
-}
-
-// maxWhat is how many files and ports a change names.
-const maxWhat = 50
-
-func (c *Controller) what(format string, args ...any) {
-	switch len(c.lastWhat) {
-	case maxWhat:
-		c.lastWhat = append(c.lastWhat, "...")
-	case maxWhat + 1:
-	default:
-		c.lastWhat = append(c.lastWhat, fmt.Sprintf(format, args...))
-	}
-}
-
-// noteFiles remembers which files changed, for the log. A file that is refused
-// again for the same reasons is not logged again.
-func (c *Controller) noteFiles(change policy.LedgerChange) {
-	for _, v := range change.Versions {
-		switch {
-		case v.Before == nil:
-			c.what("+%s", v.Name)
-		case v.After == nil:
-			c.what("-%s", v.Name)
-		default:
-			c.what("~%s", v.Name)
-		}
-	}
-	for _, f := range change.Status {
-		for _, p := range f.Errors {
-			c.log.Error("manifest refused: " + p.Error())
-		}
-	}
-}
-
-// notePorts remembers which VM ports changed, for the log.
-func (c *Controller) notePorts(before host) {
-	old := map[string]policy.VIF{}
-	for _, v := range before.vifs {
-		old[v.Name] = v
-	}
-	for _, v := range c.host.vifs {
-		was, ok := old[v.Name]
-		switch {
-		case !ok:
-			c.what("plug %s", v.Name)
-		case was != v:
-			c.what("change %s", v.Name)
-		}
-		delete(old, v.Name)
-	}
-	for _, name := range slices.Sorted(maps.Keys(old)) {
-		c.what("unplug %s", name)
-	}
-}
-
-// statusPatience is how long the loop, which is busy while the switch is, is
-// waited for.
+// statusPatience is how long a request for the status waits for the loop, which
+// is busy while the switch is.
 const statusPatience = 250 * time.Millisecond
 
-// ask asks for a status.
-type ask struct {
-	all    bool
-	answer chan Status
+// manyUnits is the number of accepted units from which on a short status leaves
+// them out.
+const manyUnits = 100
+
+// Status tells how things are. While the loop waits for the switch, the answer
+// is what the loop said last, and for how long it has been waiting. An error
+// means that the loop neither answers nor waits.
+//
+// Unless all is true, a status of many units leaves out the accepted ones.
+func (c *Controller) Status(ctx context.Context, all bool) (control.Status, error) {
+	s, err := c.loopStatus(ctx)
+	if err != nil {
+		return control.Status{}, err
+	}
+	s.Counts, s.Files = unitStatus(c.cfg.Source, all)
+	return s, nil
 }
 
-// Status asks the loop how things are. While the loop waits for the switch,
-// the answer is what it said last, and for how long it has been waiting. An
-// error means that the loop neither answers nor waits.
-//
-// Unless all is true, a status of many files leaves out the accepted ones.
-func (c *Controller) Status(ctx context.Context, all bool) (Status, error) {
-	answer := make(chan Status, 1)
+// loopStatus is the status but for the units of the source.
+func (c *Controller) loopStatus(ctx context.Context) (control.Status, error) {
+	answer := make(chan control.Status, 1)
+	ask := func() {
+		s := c.status()
+		c.lastStatus.Store(&s)
+		answer <- s
+	}
 	patience := time.NewTimer(statusPatience)
 	defer patience.Stop()
 	for {
 		select {
-		case c.statuses <- ask{all, answer}:
+		case c.calls <- ask:
 			return <-answer, nil
 		case <-patience.C:
 			since := c.busySince.Load()
 			if since == 0 {
-				patience.Reset(statusPatience) // busy with its own
+				patience.Reset(statusPatience) // it works on something else
 				continue
 			}
-			s := Status{Bridge: c.cfg.Bridge}
+			s := control.Status{Bridge: c.cfg.Bridge, Ports: []control.PortStatus{}, Warnings: []string{}, Notes: []string{}}
 			if last := c.lastStatus.Load(); last != nil {
 				s = *last
 			}
@@ -197,34 +62,28 @@ func (c *Controller) Status(ctx context.Context, all bool) (Status, error) {
 			s.Reason = "waiting for the switch for " + time.Since(time.Unix(0, since)).Round(time.Millisecond).String()
 			return s, nil
 		case <-ctx.Done():
-			return Status{}, ctx.Err()
+			return control.Status{}, ctx.Err()
+		case <-c.ended:
+			return control.Status{}, errStopping
 		}
 	}
 }
 
-// fileStatus lists the files: all, or, where there are many, those that are not
-// accepted.
-func (c *Controller) fileStatus(all bool) (n FileCounts, list []FileStatus) {
-	if c.reading {
-		return FileCounts{}, []FileStatus{}
+// unitStatus counts the units of a source and lists them: all, or, where there
+// are many, those that are not accepted.
+func unitStatus(source policy.Source, all bool) (n control.FileCounts, list []control.FileStatus) {
+	list = []control.FileStatus{}
+	s, ok := source.Status(all)
+	if !ok {
+		return n, list
 	}
-	refused := c.ledger.Refused()
-	n.Accepted = c.ledger.Len() - len(refused)
-	for _, f := range refused {
-		if f.State == policy.Kept {
-			n.Kept++
-		} else {
-			n.Rejected++
-		}
+	n = control.FileCounts{Accepted: s.Accepted, Kept: s.Kept, Rejected: s.Rejected}
+	if !all && n.Accepted <= manyUnits {
+		s, _ = source.Status(true)
 	}
-	from := refused
-	if all || n.Accepted <= manyFiles {
-		from = c.ledger.Status()
-	}
-	list = []FileStatus{}
-	for _, f := range from {
-		fs := FileStatus{Name: f.Name, State: f.State.String()}
-		for _, p := range f.Errors {
+	for _, u := range s.Units {
+		fs := control.FileStatus{Name: u.Name, State: u.State.String()}
+		for _, p := range u.Errors {
 			fs.Errors = append(fs.Errors, p.Error())
 		}
 		list = append(list, fs)
@@ -232,46 +91,41 @@ func (c *Controller) fileStatus(all bool) (n FileCounts, list []FileStatus) {
 	return n, list
 }
 
-// manyFiles is from when on a short status leaves out accepted files.
-const manyFiles = 100
-
-func (c *Controller) status(all bool) Status {
-	s := Status{
-		Bridge: c.cfg.Bridge, Rounds: c.applied, Failures: c.failed, Reason: c.lastErr,
-		Files: []FileStatus{}, Ports: []PortStatus{}, Warnings: []string{}, Notes: []string{},
+// status is the status as the loop knows it.
+func (c *Controller) status() control.Status {
+	s := control.Status{
+		Bridge: c.cfg.Bridge, Rounds: c.history.applied, Failures: c.history.failed, Reason: c.lastErr,
+		Ports: []control.PortStatus{}, Warnings: []string{}, Notes: []string{}, Last: c.history.lastChange(),
 	}
 	switch {
-	case c.files == nil || c.ports == nil:
+	case c.phase == starting:
 		s.State = "starting"
 		var missing []string
-		if c.files == nil {
-			missing = append(missing, "the policy directory")
+		if c.source == nil {
+			missing = append(missing, "the "+c.cfg.Source.String())
 		}
 		if c.ports == nil {
 			missing = append(missing, "OVSDB")
 		}
 		s.Reason = "waiting for " + strings.Join(missing, " and ")
-	case c.conn != nil && !c.dirty && c.lastErr == "" && c.held != nil:
-		held := *c.held
+	case c.phase == settled && c.desired.held != nil:
+		held := *c.desired.held
 		s.State, s.Reason, s.Held = "held", "the newest policy waits for ovs-sg release: "+held.Reason, &held
-	case c.conn != nil && !c.dirty && c.lastErr == "":
+	case c.phase == settled:
 		s.State = "enforcing"
 	default:
 		s.State = "out of date"
 	}
-	if c.cfg.PortsError != nil {
-		if err := c.cfg.PortsError(); err != "" {
-			s.Warnings = append(s.Warnings, "OVSDB: "+err+"; what was in force stays in force")
-		}
+	if err := databaseError(c.cfg.Database.Status()); err != "" {
+		s.Warnings = append(s.Warnings, "OVSDB: "+err+"; what was in force stays in force")
 	}
-	if c.files != nil && c.files.Err != "" {
-		s.Warnings = append(s.Warnings, "policy directory: "+c.files.Err+"; what was in force stays in force")
+	if c.source != nil && c.source.err != "" {
+		s.Warnings = append(s.Warnings, c.cfg.Source.String()+": "+c.source.err+"; what was in force stays in force")
 	}
-	s.Counts, s.Files = c.fileStatus(all)
-	if c.installed != nil {
-		s.Flows = c.installed.Len()
+	if c.enforcer.installed != nil {
+		s.Flows = c.enforcer.installed.Len()
 	}
-	for _, p := range c.book.Problems() {
+	for _, p := range c.desired.resolver.Problems() {
 		s.Warnings = append(s.Warnings, p.Error())
 	}
 	if c.ports != nil {
@@ -281,24 +135,32 @@ func (c *Controller) status(all bool) Status {
 			s.Notes = append(s.Notes, purgeNote)
 		}
 	}
-	if !c.change.last.Time.IsZero() {
-		last := c.change.last
-		s.Last = &last
-	}
 	return s
+}
+
+// databaseError says why what OVSDB told may be out of date; empty if it is
+// not.
+func databaseError(s ovsdb.Status) string {
+	switch {
+	case s.Connected:
+		return ""
+	case s.LastError != nil:
+		return s.LastError.Error()
+	}
+	return "not connected yet"
 }
 
 const purgeNote = "the userspace datapath before Open vSwitch 3.1.3 mixes up megaflows after a change of flows: all megaflows are purged after each change"
 
-func (c *Controller) portStatus() []PortStatus {
+func (c *Controller) portStatus() []control.PortStatus {
 	endpoints := map[string]*policy.Endpoint{}
-	local := c.book.Local()
+	local := c.desired.resolver.Local()
 	for i := range local.Endpoints {
 		endpoints[local.Endpoints[i].VIF] = &local.Endpoints[i]
 	}
-	out := []PortStatus{}
+	out := []control.PortStatus{}
 	for _, p := range c.ports.Ports {
-		ps := PortStatus{Name: p.Name, OFPort: p.OFPort, Kind: p.Kind.String(), VLAN: p.Tag, Reason: p.Reason}
+		ps := control.PortStatus{Name: p.Name, OFPort: p.OFPort, Kind: p.Kind.String(), VLAN: p.Tag, Reason: p.Reason}
 		why, left := c.host.unusable[p.Name]
 		e := endpoints[p.Name]
 		switch {
@@ -312,8 +174,8 @@ func (c *Controller) portStatus() []PortStatus {
 			ps.State = "pending"
 		default:
 			describe(&ps, e)
-			if e := c.compiler.Epochs(e.OFPort); e != (flows.Epochs{}) {
-				ps.Epochs = &PortEpochs{Egress: e[policy.Egress], Ingress: e[policy.Ingress]}
+			if e := c.enforcer.compiler.Epochs(e.OFPort); e != (flows.Epochs{}) {
+				ps.Epochs = &control.PortEpochs{Egress: e[policy.Egress], Ingress: e[policy.Ingress]}
 			}
 		}
 		out = append(out, ps)
@@ -322,7 +184,7 @@ func (c *Controller) portStatus() []PortStatus {
 }
 
 // describe fills in what is known of a VM port.
-func describe(ps *PortStatus, e *policy.Endpoint) {
+func describe(ps *control.PortStatus, e *policy.Endpoint) {
 	ps.State, ps.Reason, ps.Groups = "enforced", "", e.Groups
 	if !e.MAC.IsZero() {
 		ps.MAC = e.MAC.String()

@@ -61,7 +61,7 @@ type Side struct {
 
 // Evaluate judges c by the policy as the manifests say it. It is the reference
 // for everything else that judges: written from the meaning in the package
-// comment, in the plainest way, with nothing of Resolve in it, and slow.
+// comment, in the plainest way, with nothing of package resolve in it, and slow.
 //
 // A local originator may only use an address of its own, to which belongs the
 // link-local one of its MAC if it has any IPv6 address. The destination
@@ -75,7 +75,7 @@ func Evaluate(p *Policy, vifs []VIF, c Connection) Verdict {
 	return Verdict{Allowed: egress.Allowed && ingress.Allowed, Egress: egress, Ingress: ingress}
 }
 
-// side judges c for one end, self.
+// side judges c for the end self.
 func side(p *Policy, vifs []VIF, dir Direction, self Party, remote netip.Addr, c Connection) Side {
 	if self.OFPort == 0 {
 		return Side{Allowed: true}
@@ -93,7 +93,7 @@ func side(p *Policy, vifs []VIF, dir Direction, self Party, remote netip.Addr, c
 	}
 	vpc := vpcOf(p, at)
 	var allowing []string
-	for _, group := range p.GroupsOf(at.vm) {
+	for _, group := range groupsOf(p, at.vm) {
 		g, written := findGroup(p, group)
 		if !written && group.Name == p.opts.DefaultGroup {
 			if name := builtInAllows(p, at, dir, remote); name != "" {
@@ -114,10 +114,10 @@ func side(p *Policy, vifs []VIF, dir Direction, self Party, remote netip.Addr, c
 	return Side{Applies: true, Allowed: true, Rules: slices.Compact(allowing)}
 }
 
-// missing says what no group of the VM has.
+// missing returns a sentence that says which rule no group of the VM has.
 func missing(p *Policy, at attachment, dir Direction, remote netip.Addr, c Connection) string {
 	var have, gone []string
-	for _, k := range p.GroupsOf(at.vm) {
+	for _, k := range groupsOf(p, at.vm) {
 		if _, ok := findGroup(p, k); ok || k.Name == p.opts.DefaultGroup {
 			have = append(have, k.Name)
 		} else {
@@ -151,7 +151,8 @@ func protocolFits(r Rule, c Connection) bool {
 	return c.Protocol == number && (!r.Protocol.HasPorts() || r.Ports.First <= c.Port && c.Port <= r.Ports.Last)
 }
 
-// remoteFits reports whether addr is what a rule of a VM in vpc means by r.
+// remoteFits reports whether the remote r, in a rule of a VM in vpc, stands for
+// addr.
 func remoteFits(p *Policy, r Remote, vpc string, addr netip.Addr) bool {
 	switch r.Kind {
 	case RemoteAnywhere:
@@ -159,7 +160,7 @@ func remoteFits(p *Policy, r Remote, vpc string, addr netip.Addr) bool {
 	case RemoteCIDR:
 		return r.Prefix.Contains(addr)
 	case RemoteSubnet:
-		for _, s := range p.subnets {
+		for _, s := range p.objects.Subnets {
 			if s.Key == r.Ref && inSubnet(s, addr) {
 				return true
 			}
@@ -173,7 +174,7 @@ func remoteFits(p *Policy, r Remote, vpc string, addr netip.Addr) bool {
 			return false
 		}
 		for at := range attachments(p) {
-			if !slices.Contains(at.n.Addrs, addr) || !slices.Contains(p.GroupsOf(at.vm), r.Ref) {
+			if !slices.Contains(at.n.Addrs, addr) || !slices.Contains(groupsOf(p, at.vm), r.Ref) {
 				continue
 			}
 			if vpcOf(p, at) == vpc && slices.Contains(addrsOf(p, at), addr) {
@@ -194,7 +195,7 @@ func builtInAllows(p *Policy, at attachment, dir Direction, remote netip.Addr) s
 	if dir == Egress {
 		return "all-egress"
 	}
-	for _, s := range p.subnets {
+	for _, s := range p.objects.Subnets {
 		if !inSubnet(s, remote) {
 			continue
 		}

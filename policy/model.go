@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -132,4 +133,9 @@ type Member struct {
 // Equal reports whether m and o are the same in every field.
 func (m *Member) Equal(o *Member) bool {
 	return m.VPC == o.VPC && m.Addr == o.Addr && slices.Equal(m.Groups, o.Groups) && m.VM == o.VM && m.Interface == o.Interface
+}
+
+// Compare orders members by VPC, then by address, as Model.Members is sorted.
+func (m *Member) Compare(o *Member) int {
+	return cmp.Or(cmp.Compare(m.VPC, o.VPC), m.Addr.Compare(o.Addr))
 }

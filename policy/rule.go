@@ -12,6 +12,11 @@ type Key struct{ Namespace, Name string }
 // String returns "namespace/name".
 func (k Key) String() string { return k.Namespace + "/" + k.Name }
 
+// AppendTo appends what String returns to b and returns the result.
+func (k Key) AppendTo(b []byte) []byte {
+	return append(append(append(b, k.Namespace...), '/'), k.Name...)
+}
+
 // IsZero reports whether k names nothing.
 func (k Key) IsZero() bool { return k == Key{} }
 
@@ -46,11 +51,11 @@ func (d Direction) String() string {
 // A rule without ports has {0, 65535}; explicit ports are within 1..65535.
 type PortRange struct{ First, Last uint16 }
 
-// allPorts is the range of a rule that names no port. It is never changed.
-var allPorts = PortRange{First: 0, Last: 65535}
+// AllPorts is the range of a rule that names no port. It is never changed.
+var AllPorts = PortRange{First: 0, Last: 65535}
 
 // IsAll reports whether r is every port, as in a rule that names none.
-func (r PortRange) IsAll() bool { return r == allPorts }
+func (r PortRange) IsAll() bool { return r == AllPorts }
 
 // Contains reports whether port is in r.
 func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }
@@ -124,6 +129,5 @@ type Rule struct {
 	Ports     PortRange
 	Remote    Remote
 	Pos       Position // of the rule in its file
-
-	refAt spot // of the name in Remote.Ref, in the group's file
+	RefAt     Spot     // of the name in Remote.Ref, in the group's file
 }

@@ -14,6 +14,8 @@ import (
 // A Source decodes and judges; the revisions that it delivers are in force as
 // soon as they are delivered, and they never define an object twice.
 type Source interface {
+	// String names the source in the status: "policy directory".
+	String() string
 	// Updates returns the channel of updates, which is the same at each call
 	// and is never closed. Added up in order, the changes of all updates are
 	// the revisions in force. An update that was not received is part of the

@@ -2,8 +2,11 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 )
+
+func party(ofport uint16, addr string) Party { return Party{ofport, netip.MustParseAddr(addr)} }
 
 func TestWords(t *testing.T) {
 	ref := Key{"ns", "x"}
@@ -17,7 +20,7 @@ func TestWords(t *testing.T) {
 		{All, "All"},
 		{ICMP, "ICMP"},
 		{Protocol(9), "Protocol(9)"},
-		{allPorts, "all"},
+		{AllPorts, "all"},
 		{PortRange{80, 80}, "80"},
 		{PortRange{80, 90}, "80-90"},
 		{PortRange{1, 65535}, "1-65535"},

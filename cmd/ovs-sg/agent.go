@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/pprof"
-	"os"
 	"os/signal"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -25,7 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ovs-sg/ovs-sg/controller"
-	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/policy/dirsource"
@@ -111,45 +107,35 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	watcher, err := dirsource.New(a.PolicyDir, dirsource.Options{Resync: a.Resync})
+	source, err := dirsource.NewSource(dirsource.Config{
+		Dir: a.PolicyDir, StateDir: a.StateDir, Guarded: a.MaxRevoke > 0, Watch: dirsource.Options{Resync: a.Resync}, Logger: log,
+	})
 	if err != nil {
 		return err
 	}
-	cfg := controller.Config{
-		Bridge: a.Bridge,
-		Ports:  db.Snapshots(), SyncPorts: db.Sync,
-		PortsError: func() string { return portsError(db.Status()) },
-		SyncFiles:  watcher.Sync,
-		Prepare:    func(ctx context.Context) error { return db.Prepare(ctx, flowTables()) },
-		Dial:       dialer(mgmt),
-		Daemon:     &vswitchd{rundir: rundir, socket: a.Unixctl, bridge: a.Bridge},
-		Policy:     policy.Options{DefaultGroup: a.DefaultGroup, DefaultContent: content},
-		MaxRevoke:  float64(a.MaxRevoke) / 100,
-		Logger:     log,
-	}
-	if a.StateDir != "" {
-		store, err := dirsource.OpenStore(a.StateDir)
-		if err != nil {
-			return err
-		}
-		cfg.Store = store
-	}
-	listener, err := listenUnix(a.Control, a.ControlGroup)
+	listener, err := control.Listen(a.Control, a.ControlGroup)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
 
 	g, ctx := errgroup.WithContext(ctx)
-	files := make(chan controller.Files)
-	cfg.Files = files
-	c := controller.New(cfg)
-	g.Go(func() error { return watcher.Run(ctx) })
+	c := controller.New(controller.Config{
+		Bridge: a.Bridge, Source: source, Database: db,
+		Dial:      dialer(mgmt),
+		Daemon:    &vswitchd{rundir: rundir, socket: a.Unixctl, bridge: a.Bridge},
+		Policy:    policy.Options{DefaultGroup: a.DefaultGroup, DefaultContent: content},
+		MaxRevoke: float64(a.MaxRevoke) / 100,
+		Logger:    log,
+	})
+	// The source ends after the controller, which tells it what is enforced.
+	sourceCtx, stopSource := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSource()
+	g.Go(func() error { return source.Run(sourceCtx) })
 	g.Go(func() error { return db.Run(ctx) })
-	g.Go(func() error { return relay(ctx, watcher.Snapshots(), files) })
-	g.Go(func() error { return c.Run(ctx) })
+	g.Go(func() error { defer stopSource(); return c.Run(ctx) })
 	g.Go(func() error { return collector.saveMemory(ctx, c.Settled()) })
-	g.Go(func() error { return c.Serve(ctx, listener) })
+	g.Go(func() error { return control.Serve(ctx, listener, c) })
 	if a.MetricsAddr != "" {
 		g.Go(func() error { return serveMetrics(ctx, a.MetricsAddr, c) })
 	}
@@ -189,88 +175,6 @@ func notifySystemd(ctx context.Context, c *controller.Controller) error {
 			}
 		}
 	}
-}
-
-// flowTables are the names and prefixes that the tables get in the switch.
-func flowTables() []ovsdb.Table {
-	var out []ovsdb.Table
-	for _, t := range flows.Tables() {
-		out = append(out, ovsdb.Table{ID: uint8(t), Name: t.String(), Prefixes: t.Prefixes()})
-	}
-	return out
-}
-
-func portsError(s ovsdb.Status) string {
-	switch {
-	case s.Connected:
-		return ""
-	case s.LastError != nil:
-		return s.LastError.Error()
-	}
-	return "not connected yet"
-}
-
-// relay hands the directory's snapshots to the controller, the newest first.
-func relay(ctx context.Context, in <-chan dirsource.Snapshot, out chan<- controller.Files) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case s := <-in:
-			f := controller.Files{Seq: s.Seq, Changes: s.Changes, Since: s.First}
-			s.Changes = nil
-			if s.Err != nil {
-				f.Err = s.Err.Error()
-			}
-			select {
-			case out <- f:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-	}
-}
-
-// listenUnix listens on a socket that only the owner and, if one is named, a
-// group may use. A socket that another agent left is replaced; one that
-// answers is not.
-func listenUnix(path, group string) (net.Listener, error) {
-	if conn, err := net.Dial("unix", path); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("control socket %s: another agent answers there", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	old := syscall.Umask(0o177)
-	l, err := net.Listen("unix", path)
-	syscall.Umask(old)
-	if err != nil || group == "" {
-		return l, err
-	}
-	if err := shareWith(path, group); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	return l, nil
-}
-
-func shareWith(path, group string) error {
-	g, err := user.LookupGroup(group)
-	if err != nil {
-		return err
-	}
-	gid, err := strconv.Atoi(g.Gid)
-	if err != nil {
-		return err
-	}
-	if err := os.Chown(path, -1, gid); err != nil {
-		return err
-	}
-	return os.Chmod(path, 0o660)
 }
 
 func serveMetrics(ctx context.Context, addr string, c *controller.Controller) error {

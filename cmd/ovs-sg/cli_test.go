@@ -2,23 +2,31 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/ovs-sg/ovs-sg/testbed"
 )
+
+// asProgram in the environment makes the test binary behave as ovs-sg itself.
+const asProgram = "OVS_SG_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
 
 // runCLI runs ovs-sg to its end.
 func runCLI(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	cmd := ovssg(within(t, 30*time.Second), args...)
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asProgram+"=1")
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
 		var exit *exec.ExitError
@@ -75,29 +83,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestConfigFile(t *testing.T) {
-	h := newHost(t, testbed.Options{Dummy: true})
-	config := h.path("config.yaml")
-	text := "ovsdb: " + h.ovs.DB() + "\nbridge: br0\npolicy-dir: " + h.path("policy") + "\nstate-dir: " + h.path("state") +
-		"\ncontrol: " + h.path("control.sock") + "\nlog-format: json\nuplink: [eth7, eth8]\n"
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	h.agent, h.log = ovssg(context.Background(), "--config", config, "agent"), &logBuffer{}
-	h.agent.Stdout, h.agent.Stderr = h.log, h.log
-	if err := h.agent.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(h.kill)
-	h.waitReady()
-	if s := h.wait(); s.State != "enforcing" || s.Bridge != "br0" {
-		t.Errorf("status %+v", s)
-	}
-	h.stop()
-	if !strings.HasPrefix(h.log.String(), "{") {
-		t.Errorf("the log is not JSON: %s", h.log)
-	}
-
+func TestBadConfigFile(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "config.yaml")
 	for _, c := range []struct{ text, want string }{{"brigde: br0\n", "brigde"}, {"bridge: [\n", "line"}} {
 		if err := os.WriteFile(config, []byte(c.text), 0o644); err != nil {
 			t.Fatal(err)
@@ -111,88 +98,5 @@ func TestConfigFile(t *testing.T) {
 func TestVersion(t *testing.T) {
 	if stdout, _, code := runCLI(t, "version"); code != 0 || !strings.HasPrefix(stdout, "ovs-sg ") {
 		t.Errorf("exit %d, %q", code, stdout)
-	}
-}
-
-// A refused file does not hold up the others, nor a wait; it shows, and its
-// last accepted version stays in force, also across a restart.
-func TestRefusedFile(t *testing.T) {
-	h := newHost(t, testbed.Options{Dummy: true})
-	h.addDummyPort("web", "tap1", 5)
-	h.example()
-	h.start()
-	h.wait()
-	before := h.flows()
-	check := func(when string) {
-		t.Helper()
-		s := h.wait()
-		if after := h.flows(); after != before {
-			t.Errorf("%s: the flows changed", when)
-		}
-		states := map[string]string{}
-		for _, f := range s.Files {
-			states[f.Name] = f.State
-			if f.State == "kept" && (len(f.Errors) != 1 || !strings.HasPrefix(f.Errors[0], "groups.yaml:1:")) {
-				t.Errorf("%s: errors %q", when, f.Errors)
-			}
-		}
-		if states["groups.yaml"] != "kept" || states["vms.yaml"] != "accepted" {
-			t.Errorf("%s: %v", when, states)
-		}
-	}
-	h.write("groups.yaml", "apiVersion: [\n")
-	check("bad file")
-	h.stop()
-	h.start()
-	check("restart with a bad file")
-	out, stderr, code := runCLI(t, "status", "--control", h.path("control.sock"), "--wait")
-	for _, want := range []string{"enforcing", "groups.yaml   kept", "tap1", "default/web", "10.0.1.11"} {
-		if !strings.Contains(out, want) {
-			t.Errorf("no %q in the status (exit %d, %s):\n%s", want, code, stderr, out)
-		}
-	}
-	h.remove("groups.yaml")
-	if s := h.wait(); len(s.Files) != 2 || len(s.Warnings) == 0 {
-		t.Errorf("after removing the file: %+v, warnings %q", s.Files, s.Warnings)
-	}
-	if h.flows() == before {
-		t.Error("removing a file changed nothing")
-	}
-}
-
-// addDummyPort adds a port to a bridge of the dummy datapath.
-func (h *host) addDummyPort(id, name string, n int) {
-	h.t.Helper()
-	if _, err := h.ovs.Vsctl("add-port", h.ovs.Bridge(), name, "--", "set", "interface", name, "type=dummy",
-		"ofport_request="+strings.TrimSpace(string(rune('0'+n))), "external_ids:iface-id="+id, "external_ids:attached-mac=02:00:0a:00:01:0b"); err != nil {
-		h.t.Fatal(err)
-	}
-}
-
-// Without the switch a wait fails at its timeout and says why; with it back,
-// all is well again.
-func TestWaitNeedsTheSwitch(t *testing.T) {
-	h := newHost(t, testbed.Options{Dummy: true})
-	h.example()
-	h.start()
-	h.wait()
-	if err := h.ovs.KillSwitchd(); err != nil {
-		t.Fatal(err)
-	}
-	h.write("more.yaml", "apiVersion: networking.evroclabs.net/v1alpha1\nkind: SecurityGroup\nmetadata: {name: more}\nspec: {}\n")
-	if _, stderr, code := runCLI(t, "status", "--control", h.path("control.sock"), "--wait", "--timeout", "300ms"); code == 0 || !strings.Contains(stderr, "timed out") {
-		t.Errorf("exit %d, %s", code, stderr)
-	}
-	if err := h.ovs.StartSwitchd(); err != nil {
-		t.Fatal(err)
-	}
-	if s := h.wait(); s.State != "enforcing" {
-		t.Errorf("status %+v", s)
-	}
-	if len(lines(h.flows())) < 50 {
-		t.Errorf("the flows did not come back:\n%s", h.flows())
-	}
-	if _, stderr, code := runCLI(t, "status", "--control", h.path("nobody.sock")); code == 0 || stderr == "" {
-		t.Errorf("no agent: exit %d, %s", code, stderr)
 	}
 }

@@ -2,18 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/ovs-sg/ovs-sg/controller"
+	"github.com/ovs-sg/ovs-sg/controller/control"
 )
 
 const defaultControl = "/run/ovs-sg/control.sock"
@@ -29,9 +25,9 @@ type statusCmd struct {
 func (s *statusCmd) Run() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.Timeout)
 	defer cancel()
-	client := controlClient(s.Control)
+	client := control.New(s.Control)
 	if s.Wait {
-		if _, err := call(ctx, client, http.MethodPost, "/wait"); err != nil {
+		if err := client.Wait(ctx); err != nil {
 			// Show how things are all the same.
 			_ = s.show(client)
 			return err
@@ -40,73 +36,26 @@ func (s *statusCmd) Run() error {
 	return s.show(client)
 }
 
-type releaseCmd struct {
-	Control string `help:"The agent's control socket." default:"${control}"`
-}
-
-// Run implements the release command.
-func (r *releaseCmd) Run() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	_, err := call(ctx, controlClient(r.Control), http.MethodPost, "/release")
-	return err
-}
-
-// controlClient talks to an agent, whatever the host in the URL.
-func controlClient(socket string) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
-	}}
-}
-
-func (s *statusCmd) show(client *http.Client) error {
+func (s *statusCmd) show(client *control.Client) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	path := "/status"
-	if s.Output == "text" {
-		path += "?files=refused"
-	}
-	body, err := call(ctx, client, http.MethodGet, path)
-	if err != nil {
-		return err
-	}
 	if s.Output == "json" {
-		_, err := os.Stdout.Write(body)
+		// As the agent wrote it.
+		body, err := client.StatusJSON(ctx, true)
+		if err != nil {
+			return err
+		}
+		_, err = os.Stdout.Write(body)
 		return err
 	}
-	var st controller.Status
-	if err := json.Unmarshal(body, &st); err != nil {
+	st, err := client.Status(ctx, false)
+	if err != nil {
 		return err
 	}
 	return printStatus(os.Stdout, st)
 }
 
-func call(ctx context.Context, client *http.Client, method, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://ovs-sg"+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := client.Do(req)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, errors.New("timed out")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ask the agent: %w", err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode >= 300 {
-		return nil, errors.New(strings.TrimSpace(string(body)))
-	}
-	return body, nil
-}
-
-func printStatus(out io.Writer, s controller.Status) error {
+func printStatus(out io.Writer, s control.Status) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "bridge %s: %s", s.Bridge, s.State)
 	if s.Reason != "" {

@@ -10,6 +10,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/resolve"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -135,7 +136,8 @@ func (w *world) resolve() (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loaded{w: w, policy: p, model: p.Resolve(w.vifs), classes: map[uint16]compile.Class{}}
+	model, _ := resolve.Once(p, w.vifs)
+	l := &loaded{w: w, policy: p, model: model, classes: map[uint16]compile.Class{}}
 	for port, e := range w.epochs {
 		if e != 1 { // a class for each epoch, another epoch for each direction
 			l.classes[port] = compile.Class{Index: e, Epochs: flows.Epochs{policy.Egress: e, policy.Ingress: e ^ 0x50}}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
 // A world is a policy and the host it is enforced on: what exact_test.go
@@ -61,14 +62,14 @@ func (w *world) yaml() string {
 		fmt.Fprintf(&b, "---\napiVersion: %s\nkind: %s\nmetadata: {name: %s, namespace: %s%s}\nspec:\n", api, kind, name, ns, more)
 	}
 	for _, g := range w.groups {
-		head(policy.NetworkingAPIVersion, "SecurityGroup", g.ns, g.name, "")
+		head(manifest.NetworkingAPIVersion, "SecurityGroup", g.ns, g.name, "")
 		b.WriteString("  rules:\n")
 		for _, r := range g.rules {
 			b.WriteString("  - {" + r.yaml + "}\n")
 		}
 	}
 	for _, s := range w.subnets {
-		head(policy.NetworkingAPIVersion, "Subnet", s.ns, s.name, "")
+		head(manifest.NetworkingAPIVersion, "Subnet", s.ns, s.name, "")
 		for _, p := range s.blocks {
 			fmt.Fprintf(&b, "  ipv%dCidrBlock: %q\n", map[bool]int{true: 4, false: 6}[p.Addr().Is4()], p)
 		}
@@ -81,7 +82,7 @@ func (w *world) yaml() string {
 		if vm.uid != "" {
 			uid = ", uid: " + vm.uid
 		}
-		head(policy.ComputeAPIVersion, "VirtualMachine", vm.ns, vm.name, uid)
+		head(manifest.ComputeAPIVersion, "VirtualMachine", vm.ns, vm.name, uid)
 		b.WriteString("  networking:\n    interfaces:\n")
 		for _, n := range vm.ifaces {
 			var in []string
@@ -124,7 +125,7 @@ func (w *world) String() string {
 
 // load reads the text as the agent does.
 func (w *world) load() (*policy.Policy, error) {
-	objects, problems := policy.Decode(policy.File{Name: "world.yaml", Data: []byte(w.yaml())})
+	objects, problems := manifest.Decode(manifest.File{Name: "world.yaml", Data: []byte(w.yaml())})
 	p, more := policy.New([]policy.Objects{objects}, policy.Options{DefaultContent: w.content})
 	for _, problem := range append(problems, more...) {
 		if !problem.Warning {

@@ -15,6 +15,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
+	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
 
 var update = flag.Bool("update", false, "rewrite want.flows in testdata")
@@ -57,11 +59,11 @@ type portLine struct {
 	EpochIs uint32   `yaml:"epoch"`
 }
 
-func loadPolicy(t testing.TB, files ...policy.File) *policy.Policy {
+func loadPolicy(t testing.TB, files ...manifest.File) *policy.Policy {
 	t.Helper()
 	var all []policy.Objects
 	for _, f := range files {
-		objects, problems := policy.Decode(f)
+		objects, problems := manifest.Decode(f)
 		for _, p := range problems {
 			t.Error(p)
 		}
@@ -90,7 +92,7 @@ func loadScenarios(t testing.TB) []scenario {
 			t.Fatal(err)
 		}
 		s := scenario{name: strings.TrimSuffix(filepath.Base(path), ".txtar"), path: path, arch: arch}
-		var files []policy.File
+		var files []manifest.File
 		kernel := false
 		for _, f := range arch.Files {
 			switch {
@@ -110,10 +112,10 @@ func loadScenarios(t testing.TB) []scenario {
 					if err != nil {
 						t.Fatal(err)
 					}
-					files = append(files, policy.File{Name: filepath.Base(name), Data: data})
+					files = append(files, manifest.File{Name: filepath.Base(name), Data: data})
 				}
 			default:
-				files = append(files, policy.File{Name: f.Name, Data: f.Data})
+				files = append(files, manifest.File{Name: f.Name, Data: f.Data})
 			}
 		}
 		s.in = input(t, loadPolicy(t, files...), s.ports)
@@ -150,7 +152,7 @@ func input(t testing.TB, p *policy.Policy, ports []portLine) compile.Input {
 		vifs = append(vifs, v)
 		in.Classes[v.OFPort] = compile.Class{Epochs: flows.Epochs{policy.Egress: l.EpochIs, policy.Ingress: l.EpochIs}}
 	}
-	in.Model = p.Resolve(vifs)
+	in.Model, _ = resolve.Once(p, vifs)
 	return in
 }
 

@@ -15,7 +15,8 @@ const (
 	inc      = "flows/increment.go"
 	rul      = "flows/ruling.go"
 	num      = "flows/number.go"
-	then     = "policy/then.go"
+	compose  = "policy/change.go"
+	model    = "policy/model.go"
 )
 
 // mutations are all that are planted.

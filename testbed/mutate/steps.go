@@ -293,16 +293,16 @@ var inSteps = []mutation{
 		`longer = append(longer[:0], append(`, ""},
 
 	// What two changes make together.
-	{"then: what the first found forgotten", then,
+	{"compose: what the first found forgotten", compose,
 		`Change[T]{first[0].Before, second[0].After}`,
 		`Change[T]{second[0].Before, second[0].After}`, ""},
-	{"then: what the second leaves forgotten", then,
+	{"compose: what the second leaves forgotten", compose,
 		`Change[T]{first[0].Before, second[0].After}`,
 		`Change[T]{first[0].Before, first[0].After}`, ""},
-	{"then: the rest of the first forgotten", then,
+	{"compose: the rest of the first forgotten", compose,
 		`append(append(out, first...), second...)`,
 		`append(out, second...)`, ""},
-	{"then: members of another VPC are the same", then,
-		`cmp.Or(cmp.Compare(a.VPC, b.VPC), a.Addr.Compare(b.Addr))`,
-		`cmp.Or(a.Addr.Compare(b.Addr))`, ""},
+	{"compose: members of another VPC are the same", model,
+		`cmp.Or(cmp.Compare(m.VPC, o.VPC), m.Addr.Compare(o.Addr))`,
+		`cmp.Or(m.Addr.Compare(o.Addr))`, ""},
 }

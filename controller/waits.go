@@ -1,0 +1,85 @@
+package controller
+
+import (
+	"context"
+	"time"
+)
+
+// progress is the Seq of an update of the source and of a snapshot of OVSDB.
+type progress struct{ source, ports uint64 }
+
+// wait is somebody who waits until what happened before is in force.
+type wait struct {
+	ctx    context.Context
+	at     progress
+	result chan error // of capacity one
+}
+
+// waits are all who wait, and how far the switch is.
+type waits struct {
+	done progress // in force, confirmed by the switch
+	list []wait
+}
+
+// end answers all waits.
+func (w *waits) end(err error) {
+	for _, x := range w.list {
+		x.result <- err
+	}
+	w.list = nil
+}
+
+// Wait returns when everything that happened to the policy and in OVSDB before
+// the call is in force, confirmed by a barrier. The error says that this cannot
+// be known, that the change is held, or is that of ctx.
+func (c *Controller) Wait(ctx context.Context) error {
+	var at progress
+	var err error
+	if at.source, err = c.cfg.Source.Sync(ctx); err != nil {
+		return err
+	}
+	if at.ports, err = c.cfg.Database.Sync(ctx); err != nil {
+		return err
+	}
+	w := wait{ctx, at, make(chan error, 1)}
+	if err := c.do(ctx, func() {
+		c.waits.list = append(c.waits.list, w)
+		c.completeWaits()
+	}); err != nil {
+		return err
+	}
+	select {
+	case err := <-w.result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// completeWaits answers the waits for what is in force now.
+func (c *Controller) completeWaits() {
+	var rest []wait
+	for _, w := range c.waits.list {
+		seen := c.phase != changed && c.waits.done.source >= w.at.source
+		switch {
+		case w.ctx.Err() != nil:
+			w.result <- w.ctx.Err()
+		case seen && c.desired.held != nil:
+			w.result <- errHeld
+		case seen && c.phase == settled && c.waits.done.ports >= w.at.ports:
+			c.busySince.Store(time.Now().UnixNano())
+			err := c.enforcer.conn.Barrier(w.ctx)
+			c.busySince.Store(0)
+			if err != nil && w.ctx.Err() == nil {
+				c.disconnected(err)
+				c.retry.Reset(firstBackoff)
+				rest = append(rest, w)
+				continue
+			}
+			w.result <- err
+		default:
+			rest = append(rest, w)
+		}
+	}
+	c.waits.list = rest
+}

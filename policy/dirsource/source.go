@@ -1,0 +1,228 @@
+package dirsource
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+// Config is what a Source works with. Dir must be set.
+type Config struct {
+	Dir      string // of the manifests; it need not exist yet
+	StateDir string // of the accepted copies; empty: nothing is kept across restarts
+	// Guarded says that a change may be held back after it was delivered. What
+	// was in force in an earlier run is delivered first then, and a change is
+	// kept when it is enforced; otherwise it is kept when it is accepted.
+	Guarded bool
+	Watch   Options
+	Logger  *zap.Logger
+}
+
+// Source is a policy directory as a policy.Source: each manifest file is a
+// unit. A file that is refused keeps its last accepted revision in force, also
+// across restarts if there is a state directory.
+type Source struct {
+	cfg     Config
+	log     *zap.Logger
+	watcher *Watcher
+	keeper  *keeper // nil without a state directory
+	updates chan policy.Update
+
+	mu        sync.Mutex
+	tracker   Tracker
+	delivered atomic.Bool // the tracker has seen the whole directory
+
+	// The rest belongs to the goroutine of Run.
+	stored map[string]bool // files in the state directory, until the first update
+	err    string          // why the directory cannot be read, as it was logged
+}
+
+// NewSource returns a source that delivers nothing before Run. It reads the state
+// directory; the error says why that is impossible.
+func NewSource(cfg Config) (*Source, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	watcher, err := New(cfg.Dir, cfg.Watch)
+	if err != nil {
+		return nil, err
+	}
+	// One place for what was restored and one for what follows.
+	s := &Source{cfg: cfg, log: cfg.Logger, watcher: watcher, updates: make(chan policy.Update, 2)}
+	if cfg.StateDir == "" {
+		return s, nil
+	}
+	store, err := OpenStore(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	s.keeper = newKeeper(store, cfg.Logger)
+	files := store.Files()
+	s.stored = make(map[string]bool, len(files))
+	for _, f := range files {
+		s.stored[f.Name] = true
+	}
+	s.tracker.Restore(files)
+	return s, nil
+}
+
+// String implements policy.Source.
+func (s *Source) String() string { return "policy directory" }
+
+// Updates implements policy.Source.
+func (s *Source) Updates() <-chan policy.Update { return s.updates }
+
+// Sync implements policy.Source. It fails while the directory cannot be read,
+// and after Run has ended.
+func (s *Source) Sync(ctx context.Context) (uint64, error) { return s.watcher.Sync(ctx) }
+
+// Status implements policy.Source.
+func (s *Source) Status(all bool) (policy.SourceStatus, bool) {
+	if !s.delivered.Load() {
+		return policy.SourceStatus{}, false // without waiting for the first reading
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	refused := s.tracker.Refused()
+	status := policy.SourceStatus{Accepted: s.tracker.Len() - len(refused), Units: refused}
+	for _, f := range refused {
+		if f.State == policy.Kept {
+			status.Kept++
+		} else {
+			status.Rejected++
+		}
+	}
+	if all {
+		status.Units = s.tracker.Status()
+	}
+	return status, true
+}
+
+// Enforced implements policy.Source.
+func (s *Source) Enforced(seq uint64) {
+	if s.keeper != nil {
+		s.keeper.allow(seq)
+	}
+}
+
+// Run delivers updates until ctx ends, and returns its error. What may be kept
+// is in the state directory when Run returns.
+func (s *Source) Run(ctx context.Context) error {
+	var working sync.WaitGroup
+	defer working.Wait()
+	if s.keeper != nil {
+		working.Go(s.keeper.run)
+		defer s.keeper.stop()
+	}
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	watched := make(chan error, 1)
+	working.Go(func() { watched <- s.watcher.Run(watch) })
+	if s.cfg.Guarded && len(s.stored) > 0 {
+		s.send(policy.Update{Changes: s.tracker.Restored().Revisions, Restored: true})
+	}
+	for {
+		select {
+		case err := <-watched:
+			return err
+		case snapshot := <-s.watcher.Snapshots():
+			s.take(snapshot)
+		}
+	}
+}
+
+// take judges what has changed in the directory and delivers the outcome.
+func (s *Source) take(snapshot Snapshot) {
+	if err := errorText(snapshot.Err); err != s.err {
+		if s.err = err; err != "" {
+			s.log.Error(s.String(), zap.String("error", err))
+		}
+	}
+	var change Change
+	if first := !s.delivered.Load(); first || len(snapshot.Changes) > 0 {
+		s.mu.Lock()
+		change = s.tracker.Update(snapshot.Changes)
+		if first {
+			s.keep(snapshot.Seq, change, s.vanished(change.Revisions))
+			s.delivered.Store(true)
+		} else {
+			s.keep(snapshot.Seq, change, nil)
+		}
+		s.mu.Unlock()
+	}
+	for _, f := range change.Status {
+		for _, p := range f.Errors {
+			s.log.Error("manifest refused: " + p.Error())
+		}
+	}
+	s.send(policy.Update{Seq: snapshot.Seq, Changes: change.Revisions, Since: snapshot.First, Err: snapshot.Err})
+}
+
+// vanished returns the files in the state directory of which nothing is in
+// force after the first look at the policy directory.
+func (s *Source) vanished(first []policy.RevisionChange) (gone []string) {
+	for _, c := range first {
+		delete(s.stored, c.Name)
+	}
+	for name := range s.stored {
+		if !s.tracker.InForce(name) {
+			gone = append(gone, name)
+		}
+	}
+	s.stored = nil
+	return gone
+}
+
+// keep hands the contents that were accepted to the keeper.
+func (s *Source) keep(seq uint64, change Change, removed []string) {
+	if s.keeper == nil || len(change.Revisions)+len(removed) == 0 {
+		return
+	}
+	var changed []File
+	for i, c := range change.Revisions {
+		if c.After == nil {
+			removed = append(removed, c.Name)
+		} else {
+			changed = append(changed, File{Name: c.Name, Data: change.Data[i]})
+		}
+	}
+	s.keeper.add(keeping{seq, changed, removed})
+	if !s.cfg.Guarded {
+		s.keeper.allow(seq)
+	}
+}
+
+// send delivers an update, together with those that were not received.
+func (s *Source) send(u policy.Update) {
+	var restored []policy.Update
+	for waiting := true; waiting; {
+		select {
+		case old := <-s.updates:
+			if old.Restored {
+				restored = append(restored, old)
+				continue
+			}
+			u.Changes = policy.Merge(old.Changes, u.Changes)
+			if !old.Since.IsZero() && (u.Since.IsZero() || old.Since.Before(u.Since)) {
+				u.Since = old.Since
+			}
+		default:
+			waiting = false
+		}
+	}
+	for _, r := range restored {
+		s.updates <- r // there is room: nobody else sends
+	}
+	s.updates <- u
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

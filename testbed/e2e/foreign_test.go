@@ -1,0 +1,75 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/ovs-sg/ovs-sg/testbed"
+)
+
+// What others have in later tables, groups too, stays.
+func TestForeignFlowsStay(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	if err := h.ovs.AddFlows("table=40,priority=7,ip,cookie=0x77 actions=drop\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.ovs.Ofctl("-O", "OpenFlow14", "add-group", "br0", "group_id=9,type=all,bucket=output:1"); err != nil {
+		t.Fatal(err)
+	}
+	h.example()
+	h.start()
+	h.wait()
+	if after := h.flows(); !strings.Contains(after, "cookie=0x77, table=40, priority=7,ip actions=drop") {
+		t.Errorf("somebody else's flow is gone:\n%s", after)
+	}
+	if groups, err := h.ovs.Ofctl("-O", "OpenFlow14", "dump-groups", "br0"); err != nil || !strings.Contains(groups, "group_id=9") {
+		t.Errorf("groups: %s, %v", groups, err)
+	}
+}
+
+// A bridge that forwarded by itself is taken over, its own flow with it. (Open
+// vSwitch throws away all flows and groups when fail_mode changes.)
+func TestTakesBridgeOver(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true, Standalone: true})
+	if before := h.flows(); !strings.Contains(before, "actions=NORMAL") {
+		t.Fatalf("the bridge does not forward by itself:\n%s", before)
+	}
+	h.example()
+	h.start()
+	h.wait()
+	for _, l := range lines(h.flows()) {
+		if !strings.HasPrefix(l, "cookie=0x5e62") {
+			t.Errorf("not ours: %s", l)
+		}
+	}
+	if mode, err := h.ovs.Vsctl("get-fail-mode", "br0"); err != nil || strings.TrimSpace(mode) != "secure" {
+		t.Errorf("fail_mode %q, %v", mode, err)
+	}
+}
+
+// Flows of others that would act before ours are a reason to enforce nothing,
+// until they are gone.
+func TestForeignFlowsInTheWay(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	if err := h.ovs.AddFlows("table=0,priority=500,ip actions=NORMAL\n"); err != nil {
+		t.Fatal(err)
+	}
+	h.example()
+	h.start()
+	if _, err := h.status("--wait", "--timeout", "500ms"); err == nil {
+		t.Error("the wait did not fail")
+	}
+	s, err := h.status()
+	if err != nil || s.State != "out of date" || !strings.Contains(s.Reason, "priority=500,ip actions=NORMAL") {
+		t.Errorf("status %q %q, %v", s.State, s.Reason, err)
+	}
+	if flows := lines(h.flows()); len(flows) != 1 {
+		t.Errorf("%d flows", len(flows))
+	}
+	if _, err := h.ovs.Ofctl("-O", "OpenFlow14", "--strict", "del-flows", "br0", "table=0,priority=500,ip"); err != nil {
+		t.Fatal(err)
+	}
+	if s := h.wait(); s.State != "enforcing" {
+		t.Errorf("status %q %q", s.State, s.Reason)
+	}
+}

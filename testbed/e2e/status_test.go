@@ -1,0 +1,137 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ovs-sg/ovs-sg/testbed"
+)
+
+// runCLI runs ovs-sg to its end.
+func runCLI(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := ovssg(within(t, 30*time.Second), args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		code = exit.ExitCode()
+	}
+	return out.String(), errs.String(), code
+}
+
+func TestConfigFile(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	config := h.path("config.yaml")
+	text := "ovsdb: " + h.ovs.DB() + "\nbridge: br0\npolicy-dir: " + h.path("policy") + "\nstate-dir: " + h.path("state") +
+		"\ncontrol: " + h.path("control.sock") + "\nlog-format: json\nuplink: [eth7, eth8]\n"
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.agent, h.log = ovssg(context.Background(), "--config", config, "agent"), &logBuffer{}
+	h.agent.Stdout, h.agent.Stderr = h.log, h.log
+	if err := h.agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.kill)
+	h.waitReady()
+	if s := h.wait(); s.State != "enforcing" || s.Bridge != "br0" {
+		t.Errorf("status %+v", s)
+	}
+	h.stop()
+	if !strings.HasPrefix(h.log.String(), "{") {
+		t.Errorf("the log is not JSON: %s", h.log)
+	}
+}
+
+// A refused file does not hold up the others, nor a wait; it shows, and its
+// last accepted version stays in force, also across a restart.
+func TestRefusedFile(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	h.addDummyPort("web", "tap1", 5)
+	h.example()
+	h.start()
+	h.wait()
+	before := h.flows()
+	check := func(when string) {
+		t.Helper()
+		s := h.wait()
+		if after := h.flows(); after != before {
+			t.Errorf("%s: the flows changed", when)
+		}
+		states := map[string]string{}
+		for _, f := range s.Files {
+			states[f.Name] = f.State
+			if f.State == "kept" && (len(f.Errors) != 1 || !strings.HasPrefix(f.Errors[0], "groups.yaml:1:")) {
+				t.Errorf("%s: errors %q", when, f.Errors)
+			}
+		}
+		if states["groups.yaml"] != "kept" || states["vms.yaml"] != "accepted" {
+			t.Errorf("%s: %v", when, states)
+		}
+	}
+	h.write("groups.yaml", "apiVersion: [\n")
+	check("bad file")
+	h.stop()
+	h.start()
+	check("restart with a bad file")
+	out, stderr, code := runCLI(t, "status", "--control", h.path("control.sock"), "--wait")
+	for _, want := range []string{"enforcing", "groups.yaml   kept", "tap1", "default/web", "10.0.1.11"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in the status (exit %d, %s):\n%s", want, code, stderr, out)
+		}
+	}
+	h.remove("groups.yaml")
+	if s := h.wait(); len(s.Files) != 2 || len(s.Warnings) == 0 {
+		t.Errorf("after removing the file: %+v, warnings %q", s.Files, s.Warnings)
+	}
+	if h.flows() == before {
+		t.Error("removing a file changed nothing")
+	}
+}
+
+// addDummyPort adds a port to a bridge of the dummy datapath.
+func (h *host) addDummyPort(id, name string, n int) {
+	h.t.Helper()
+	if _, err := h.ovs.Vsctl("add-port", h.ovs.Bridge(), name, "--", "set", "interface", name, "type=dummy",
+		"ofport_request="+strings.TrimSpace(string(rune('0'+n))), "external_ids:iface-id="+id, "external_ids:attached-mac=02:00:0a:00:01:0b"); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// Without the switch a wait fails at its timeout and says why; with it back,
+// all is well again.
+func TestWaitNeedsTheSwitch(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	h.example()
+	h.start()
+	h.wait()
+	if err := h.ovs.KillSwitchd(); err != nil {
+		t.Fatal(err)
+	}
+	h.write("more.yaml", "apiVersion: networking.evroclabs.net/v1alpha1\nkind: SecurityGroup\nmetadata: {name: more}\nspec: {}\n")
+	if _, stderr, code := runCLI(t, "status", "--control", h.path("control.sock"), "--wait", "--timeout", "300ms"); code == 0 || !strings.Contains(stderr, "timed out") {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+	if err := h.ovs.StartSwitchd(); err != nil {
+		t.Fatal(err)
+	}
+	if s := h.wait(); s.State != "enforcing" {
+		t.Errorf("status %+v", s)
+	}
+	if len(lines(h.flows())) < 50 {
+		t.Errorf("the flows did not come back:\n%s", h.flows())
+	}
+	if _, stderr, code := runCLI(t, "status", "--control", h.path("nobody.sock")); code == 0 || stderr == "" {
+		t.Errorf("no agent: exit %d, %s", code, stderr)
+	}
+}
