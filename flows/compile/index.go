@@ -45,28 +45,28 @@ type classFlows struct {
 }
 
 func newFlowIndex(hash func(string) uint64) *flowIndex {
-	u := &flowIndex{
+	ix := &flowIndex{
 		class: newIDPool(hash), vpc: newIDPool(hash), conj: newIDPool(hash),
 		ports: map[uint16][]flows.Flow{}, networks: map[uint16][]flows.Flow{}, networkPorts: map[uint16][]uint16{},
 		classes: map[*portClass]*classFlows{}, groups: map[groupKey]*groupFlows{}, service: map[policy.Protocol]*servicePorts{},
 	}
-	for d := range u.sets {
-		u.sets[d], u.refs[d], u.referred[d] = newIDPool(hash), map[groupInVPC]int{}, map[groupInVPC]bool{}
-		u.tables[d] = rulesTable{clauses: map[flows.Match]*sharedClause{}, plain: map[flows.Match]*sharedPlain{}}
+	for d := range ix.sets {
+		ix.sets[d], ix.refs[d], ix.referred[d] = newIDPool(hash), map[groupInVPC]int{}, map[groupInVPC]bool{}
+		ix.tables[d] = rulesTable{clauses: map[flows.Match]*sharedClause{}, plain: map[flows.Match]*sharedPlain{}}
 	}
-	return u
+	return ix
 }
 
 // replace notes that flows take the place of others, and returns the new flows.
-func (u *flowIndex) replace(old, now []flows.Flow) []flows.Flow {
-	u.removed, u.added = append(u.removed, old...), append(u.added, now...)
+func (ix *flowIndex) replace(old, now []flows.Flow) []flows.Flow {
+	ix.removed, ix.added = append(ix.removed, old...), append(ix.added, now...)
 	return now
 }
 
 // update takes a step: the compiler has the new state already, diff tells what was
 // before. The first step is told everything.
-func (u *flowIndex) update(c *Compiler, ch policy.ModelChange, diff modelDiff) {
-	first := !u.framed
+func (ix *flowIndex) update(c *Compiler, ch policy.ModelChange, diff modelDiff) {
+	first := !ix.framed
 	changed := c.epochs.changed
 	if first {
 		changed = map[*portClass]bool{}
@@ -82,7 +82,7 @@ func (u *flowIndex) update(c *Compiler, ch policy.ModelChange, diff modelDiff) {
 	}
 	ruled := [2]map[string]bool{maps.Clone(touched), maps.Clone(touched)} // groups to be compiled again
 
-	if u.number(c, changed, touched) {
+	if ix.number(c, changed, touched) {
 		for d := range ruled {
 			for k := range changed {
 				for _, id := range k.groupIDs() {
@@ -97,25 +97,25 @@ func (u *flowIndex) update(c *Compiler, ch policy.ModelChange, diff modelDiff) {
 			dirty = append(dirty, c.members.get(m.After))
 		}
 	} else {
-		dirty = u.dirtyMembers(c, ch)
+		dirty = ix.dirtyMembers(c, ch)
 	}
 	for _, d := range directions {
-		if u.members(d, diff.gone, dirty) {
+		if ix.members(d, diff.gone, dirty) {
 			for id, g := range c.groups {
 				if len(g.refs[d]) > 0 {
 					ruled[d][id] = true
 				}
 			}
 		}
-		u.rules(c, d, ruled[d])
+		ix.rules(c, d, ruled[d])
 	}
 	if len(touched) > 0 {
-		u.services(c, touched)
+		ix.services(c, touched)
 	}
-	u.epochs(c, changed, touched)
-	u.endpoints(c, ch)
-	u.fixed(c)
-	u.sweep()
+	ix.epochs(c, changed, touched)
+	ix.endpoints(c, ch)
+	ix.fixed(c)
+	ix.sweep()
 }
 
 func groupID(g policy.Change[policy.RuleGroup]) string {
@@ -126,53 +126,53 @@ func groupID(g policy.Change[policy.RuleGroup]) string {
 }
 
 // sweep ends a step.
-func (u *flowIndex) sweep() {
-	clear(u.referred[0])
-	clear(u.referred[1])
-	for _, p := range []*idPool{u.class, u.vpc, u.conj, u.sets[0], u.sets[1]} {
+func (ix *flowIndex) sweep() {
+	clear(ix.referred[0])
+	clear(ix.referred[1])
+	for _, p := range []*idPool{ix.class, ix.vpc, ix.conj, ix.sets[0], ix.sets[1]} {
 		p.sweep()
-		u.needsFull = u.needsFull || p.collided
+		ix.needsFull = ix.needsFull || p.collided
 	}
 }
 
 // number numbers classes and VPCs, and counts which classes refer to whose members.
 // It says whether classes came or went.
-func (u *flowIndex) number(c *Compiler, changed map[*portClass]bool, touched map[string]bool) (came bool) {
+func (ix *flowIndex) number(c *Compiler, changed map[*portClass]bool, touched map[string]bool) (came bool) {
 	for k := range changed {
-		unit, live := u.classes[k], k.ports > 0
+		unit, live := ix.classes[k], k.ports > 0
 		switch {
 		case unit == nil && live:
 			unit = &classFlows{}
-			unit.number, _ = u.class.acquire(k.String())
+			unit.number, _ = ix.class.acquire(k.String())
 			if k.vpc != "" {
-				unit.vpc, _ = u.vpc.acquire(k.vpc)
+				unit.vpc, _ = ix.vpc.acquire(k.vpc)
 			}
-			u.classes[k] = unit
-			u.refer(unit, k, c.groups)
+			ix.classes[k] = unit
+			ix.refer(unit, k, c.groups)
 			came = true
 		case unit != nil && !live:
-			u.class.release(unit.number)
+			ix.class.release(unit.number)
 			if unit.vpc != nil {
-				u.vpc.release(unit.vpc)
+				ix.vpc.release(unit.vpc)
 			}
-			u.unrefer(unit)
+			ix.unrefer(unit)
 			came = true
 		}
 	}
 	if len(touched) > 0 {
-		for k, unit := range u.classes {
+		for k, unit := range ix.classes {
 			if k.ports > 0 && slices.ContainsFunc(k.groupIDs(), func(id string) bool { return touched[id] }) {
-				u.unrefer(unit)
-				u.refer(unit, k, c.groups)
+				ix.unrefer(unit)
+				ix.refer(unit, k, c.groups)
 			}
 		}
 	}
 	if came {
-		u.locals = map[string][]uint32{}
-		for k, unit := range u.classes {
+		ix.locals = map[string][]uint32{}
+		for k, unit := range ix.classes {
 			if k.ports > 0 {
 				for _, id := range k.groupIDs() {
-					u.locals[id] = append(u.locals[id], unit.number.number)
+					ix.locals[id] = append(ix.locals[id], unit.number.number)
 				}
 			}
 		}
@@ -181,11 +181,11 @@ func (u *flowIndex) number(c *Compiler, changed map[*portClass]bool, touched map
 }
 
 // epochs puts the flows of classes right.
-func (u *flowIndex) epochs(c *Compiler, changed map[*portClass]bool, touched map[string]bool) {
-	for k, unit := range u.classes {
+func (ix *flowIndex) epochs(c *Compiler, changed map[*portClass]bool, touched map[string]bool) {
+	for k, unit := range ix.classes {
 		if k.ports == 0 {
-			u.replace(unit.flows, nil)
-			delete(u.classes, k)
+			ix.replace(unit.flows, nil)
+			delete(ix.classes, k)
 			continue
 		}
 		if !changed[k] && !slices.ContainsFunc(k.groupIDs(), func(id string) bool { return touched[id] }) {
@@ -198,81 +198,81 @@ func (u *flowIndex) epochs(c *Compiler, changed map[*portClass]bool, touched map
 		}
 		var now []flows.Flow
 		pipeline.Class(unit.number.number, vpc, k.epochs, prints, flows.Collect(&now))
-		unit.flows = u.replace(unit.flows, now)
+		unit.flows = ix.replace(unit.flows, now)
 	}
 }
 
 // endpoints puts the flows of VM ports and of their networks right.
-func (u *flowIndex) endpoints(c *Compiler, ch policy.ModelChange) {
+func (ix *flowIndex) endpoints(c *Compiler, ch policy.ModelChange) {
 	vlans := map[uint16]bool{}
 	for _, e := range ch.Endpoints {
 		if e.Before != nil {
 			port, vlan := e.Before.OFPort, e.Before.Tag
-			u.replace(u.ports[port], nil)
-			delete(u.ports, port)
+			ix.replace(ix.ports[port], nil)
+			delete(ix.ports, port)
 			vlans[vlan] = true
-			u.networkPorts[vlan] = slices.DeleteFunc(u.networkPorts[vlan], func(p uint16) bool { return p == port })
+			ix.networkPorts[vlan] = slices.DeleteFunc(ix.networkPorts[vlan], func(p uint16) bool { return p == port })
 		}
 		if e.After != nil {
 			port, vlan := e.After.OFPort, e.After.Tag
 			var now []flows.Flow
 			pipeline.Endpoint(e.After, flows.Collect(&now))
-			pipeline.ClassOfPort(port, u.classes[c.epochs.ofPort[port]].number.number, flows.Collect(&now))
+			pipeline.ClassOfPort(port, ix.classes[c.epochs.ofPort[port]].number.number, flows.Collect(&now))
 			vlans[vlan] = true
-			u.networkPorts[vlan] = append(u.networkPorts[vlan], port)
-			u.ports[port] = u.replace(nil, now)
+			ix.networkPorts[vlan] = append(ix.networkPorts[vlan], port)
+			ix.ports[port] = ix.replace(nil, now)
 		}
 	}
 	for vlan := range vlans {
 		var now []flows.Flow
-		if ports := u.networkPorts[vlan]; len(ports) > 0 {
+		if ports := ix.networkPorts[vlan]; len(ports) > 0 {
 			pipeline.Network(vlan, slices.Clone(ports), flows.Collect(&now))
 		}
-		u.networks[vlan] = u.replace(u.networks[vlan], now)
+		ix.networks[vlan] = ix.replace(ix.networks[vlan], now)
 	}
 }
 
 // fixed puts right what depends on neither policy nor VM ports.
-func (u *flowIndex) fixed(c *Compiler) {
-	if !u.framed || !slices.EqualFunc(c.host.Infra, u.infra, flows.InfraPort.Equal) {
+func (ix *flowIndex) fixed(c *Compiler) {
+	if !ix.framed || !slices.EqualFunc(c.host.Infra, ix.infra, flows.InfraPort.Equal) {
 		var now []flows.Flow
 		for _, p := range c.host.Infra {
 			pipeline.Infra(p, flows.Collect(&now))
 		}
-		u.infra = c.host.Infra
-		u.infraFlows = u.replace(u.infraFlows, now)
+		ix.infra = c.host.Infra
+		ix.infraFlows = ix.replace(ix.infraFlows, now)
 	}
-	if u.framed && u.frameEpoch == c.epochs.persisted {
+	if ix.framed && ix.frameEpoch == c.epochs.persisted {
 		return
 	}
 	var now []flows.Flow
 	pipeline.Frame(c.epochs.persisted, c.host.Userspace, flows.Collect(&now))
-	u.framed, u.frameEpoch = true, c.epochs.persisted
-	u.frame = u.replace(u.frame, now)
+	ix.framed, ix.frameEpoch = true, c.epochs.persisted
+	ix.frame = ix.replace(ix.frame, now)
 }
 
 // all returns what a first step comes to; ok is false if only Full can tell.
-func (u *flowIndex) all() (set *flows.Set, ok bool) {
-	set = flows.NewSet(len(u.added))
-	ok = !u.needsFull && len(u.removed) == 0
-	for _, f := range u.added {
+func (ix *flowIndex) all() (set *flows.Set, ok bool) {
+	set = flows.NewSet(len(ix.added))
+	ok = !ix.needsFull && len(ix.removed) == 0
+	for _, f := range ix.added {
 		ok = set.Add(f) == nil && ok
 	}
-	u.added = nil
+	ix.added = nil
 	return set, ok
 }
 
 // delta returns what the step comes to; ok is false if only Full can tell.
-func (u *flowIndex) delta() (d flows.Delta, ok bool) {
-	removed, added := flows.NewSet(len(u.removed)), flows.NewSet(len(u.added))
-	for _, f := range u.removed {
+func (ix *flowIndex) delta() (d flows.Delta, ok bool) {
+	removed, added := flows.NewSet(len(ix.removed)), flows.NewSet(len(ix.added))
+	for _, f := range ix.removed {
 		removed.Put(f)
 	}
-	for _, f := range u.added {
+	for _, f := range ix.added {
 		if added.Add(f) != nil {
 			return flows.Delta{}, false
 		}
 	}
-	u.removed, u.added = nil, nil
-	return flows.Diff(added, removed), !u.needsFull
+	ix.removed, ix.added = nil, nil
+	return flows.Diff(added, removed), !ix.needsFull
 }

@@ -47,7 +47,7 @@ func (ms members) remove(m *policy.Member) {
 }
 
 // refer counts the references of a class to members.
-func (u *flowIndex) refer(unit *classFlows, k *portClass, groups map[string]*groupRules) {
+func (ix *flowIndex) refer(unit *classFlows, k *portClass, groups map[string]*groupRules) {
 	if k.vpc == "" {
 		return
 	}
@@ -56,34 +56,34 @@ func (u *flowIndex) refer(unit *classFlows, k *portClass, groups map[string]*gro
 			for _, ref := range refs {
 				at := groupInVPC{k.vpc, ref}
 				unit.refs[d] = append(unit.refs[d], at)
-				u.countRef(d, at, 1)
+				ix.countRef(d, at, 1)
 			}
 		}
 	}
 }
 
 // unrefer takes back what refer has counted.
-func (u *flowIndex) unrefer(unit *classFlows) {
+func (ix *flowIndex) unrefer(unit *classFlows) {
 	for d := range unit.refs {
 		for _, at := range unit.refs[d] {
-			u.countRef(d, at, -1)
+			ix.countRef(d, at, -1)
 		}
 		unit.refs[d] = nil
 	}
 }
 
 // countRef counts n more references of classes to members.
-func (u *flowIndex) countRef(d int, at groupInVPC, n int) {
-	if _, seen := u.referred[d][at]; !seen {
-		u.referred[d][at] = u.refs[d][at] > 0
+func (ix *flowIndex) countRef(d int, at groupInVPC, n int) {
+	if _, seen := ix.referred[d][at]; !seen {
+		ix.referred[d][at] = ix.refs[d][at] > 0
 	}
-	if u.refs[d][at] += n; u.refs[d][at] == 0 {
-		delete(u.refs[d], at)
+	if ix.refs[d][at] += n; ix.refs[d][at] == 0 {
+		delete(ix.refs[d], at)
 	}
 }
 
 // dirtyMembers returns the members, as they are now, that may be in other sets.
-func (u *flowIndex) dirtyMembers(c *Compiler, ch policy.ModelChange) []*member {
+func (ix *flowIndex) dirtyMembers(c *Compiler, ch policy.ModelChange) []*member {
 	dirty := map[*member]bool{}
 	for _, m := range ch.Members {
 		if m.After != nil {
@@ -92,9 +92,9 @@ func (u *flowIndex) dirtyMembers(c *Compiler, ch policy.ModelChange) []*member {
 			}
 		}
 	}
-	for d := range u.referred {
-		for at, was := range u.referred[d] {
-			if was == (u.refs[d][at] > 0) {
+	for d := range ix.referred {
+		for at, was := range ix.referred[d] {
+			if was == (ix.refs[d][at] > 0) {
 				continue
 			}
 			for _, m := range c.members[at] {
@@ -108,16 +108,16 @@ func (u *flowIndex) dirtyMembers(c *Compiler, ch policy.ModelChange) []*member {
 // members puts the flows of members right: gone are the members that are no more,
 // dirty those that may be in other sets. It says whether a set of groups came or
 // went.
-func (u *flowIndex) members(d policy.Direction, gone, dirty []*member) (changed bool) {
-	sets := u.sets[d]
+func (ix *flowIndex) members(d policy.Direction, gone, dirty []*member) (changed bool) {
+	sets := ix.sets[d]
 	made := pipeline.Members{Direction: d}
 	flow := func(to *[]flows.Flow, m *member) {
 		if set := m.sets[d]; set != nil {
-			*to = append(*to, made.Flow(m.Member, u.vpc.of(m.VPC), set.number))
+			*to = append(*to, made.Flow(m.Member, ix.vpc.of(m.VPC), set.number))
 		}
 	}
 	leave := func(m *member) {
-		flow(&u.removed, m)
+		flow(&ix.removed, m)
 		if set := m.sets[d]; set != nil {
 			changed = sets.release(set) || changed
 			m.sets[d] = nil
@@ -133,7 +133,7 @@ func (u *flowIndex) members(d policy.Direction, gone, dirty []*member) (changed 
 	for _, m := range dirty {
 		in = in[:0]
 		for _, g := range m.Groups {
-			if u.refs[d][groupInVPC{m.VPC, g}] > 0 {
+			if ix.refs[d][groupInVPC{m.VPC, g}] > 0 {
 				in = append(in, g)
 			}
 		}
@@ -142,7 +142,7 @@ func (u *flowIndex) members(d policy.Direction, gone, dirty []*member) (changed 
 			m.sets[d] = set
 			changed = changed || began
 		}
-		flow(&u.added, m)
+		flow(&ix.added, m)
 	}
 	if changed {
 		remotes := map[string][]uint32{}
@@ -153,7 +153,7 @@ func (u *flowIndex) members(d policy.Direction, gone, dirty []*member) (changed 
 				}
 			}
 		}
-		u.remotes[d] = remotes
+		ix.remotes[d] = remotes
 	}
 	return changed
 }

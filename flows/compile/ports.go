@@ -14,19 +14,19 @@ type servicePorts struct {
 }
 
 // services puts the service table right after rules of groups have changed.
-func (u *flowIndex) services(c *Compiler, touched map[string]bool) {
+func (ix *flowIndex) services(c *Compiler, touched map[string]bool) {
 	for id := range touched {
 		if g := c.groups[id]; g != nil {
 			for protocol := range portRanges([]*groupRules{g}) {
-				if u.service[protocol] == nil {
-					u.service[protocol] = &servicePorts{map[policy.PortRange]int{}, map[pipeline.PortBlock][]flows.Flow{}, map[string][]policy.PortRange{}}
+				if ix.service[protocol] == nil {
+					ix.service[protocol] = &servicePorts{map[policy.PortRange]int{}, map[pipeline.PortBlock][]flows.Flow{}, map[string][]policy.PortRange{}}
 				}
 			}
 		}
 	}
-	for protocol, sp := range u.service {
+	for protocol, sp := range ix.service {
 		if sp.count(c, protocol, touched) {
-			u.portBlocks(protocol, sp)
+			ix.portBlocks(protocol, sp)
 		}
 	}
 }
@@ -63,7 +63,7 @@ func (sp *servicePorts) count(c *Compiler, protocol policy.Protocol, touched map
 	return changed
 }
 
-func (u *flowIndex) portBlocks(protocol policy.Protocol, sp *servicePorts) {
+func (ix *flowIndex) portBlocks(protocol policy.Protocol, sp *servicePorts) {
 	ranges := make([]policy.PortRange, 0, len(sp.uses))
 	for r := range sp.uses {
 		ranges = append(ranges, r)
@@ -77,13 +77,13 @@ func (u *flowIndex) portBlocks(protocol policy.Protocol, sp *servicePorts) {
 		fs, known := sp.flows[b]
 		if !known {
 			pipeline.Service(protocol, b, flows.Collect(&fs))
-			u.added = append(u.added, fs...)
+			ix.added = append(ix.added, fs...)
 		}
 		now[b] = fs
 	}
 	for b, fs := range sp.flows {
 		if _, stays := now[b]; !stays {
-			u.removed = append(u.removed, fs...)
+			ix.removed = append(ix.removed, fs...)
 		}
 	}
 	sp.flows = now

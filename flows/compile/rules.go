@@ -82,19 +82,19 @@ type sharedPlain struct {
 }
 
 // rules compiles the rules of groups again.
-func (u *flowIndex) rules(c *Compiler, d policy.Direction, groups map[string]bool) {
-	table := &u.tables[d]
+func (ix *flowIndex) rules(c *Compiler, d policy.Direction, groups map[string]bool) {
+	table := &ix.tables[d]
 	count := map[clauseEntry]int{}
 	plains := map[flows.Match]bool{}
 	for id := range groups {
 		k := groupKey{d, id}
-		old := u.groups[k]
+		old := ix.groups[k]
 		if old == nil {
 			old = &groupFlows{}
 		}
 		now := &groupFlows{}
 		if g := c.groups[id]; g != nil {
-			now = u.compileGroup(d, g)
+			now = ix.compileGroup(d, g)
 		}
 		for _, e := range old.entries {
 			count[e]--
@@ -115,22 +115,22 @@ func (u *flowIndex) rules(c *Compiler, d policy.Direction, groups map[string]boo
 			}
 			plains[f.Match] = true
 		}
-		u.replace(old.flows, now.flows)
+		ix.replace(old.flows, now.flows)
 		for _, x := range old.conjunctions {
-			u.conj.release(x)
+			ix.conj.release(x)
 		}
-		if u.groups[k] = now; c.groups[id] == nil {
-			delete(u.groups, k)
+		if ix.groups[k] = now; c.groups[id] == nil {
+			delete(ix.groups, k)
 		}
 	}
-	u.clauses(d, table, count)
+	ix.clauses(d, table, count)
 	for m := range plains {
-		u.plain(table, m)
+		ix.plain(table, m)
 	}
 }
 
 // clauses changes the clause flows by the entries that come (1) and go (-1).
-func (u *flowIndex) clauses(d policy.Direction, table *rulesTable, count map[clauseEntry]int) {
+func (ix *flowIndex) clauses(d policy.Direction, table *rulesTable, count map[clauseEntry]int) {
 	dirty := map[flows.Match]bool{}
 	for e, n := range count {
 		if n == 0 {
@@ -157,8 +157,8 @@ func (u *flowIndex) clauses(d policy.Direction, table *rulesTable, count map[cla
 		}
 		// With more, the order of all rules decides which of them take a lower
 		// priority.
-		u.needsFull = u.needsFull || len(cl.of) > pipeline.MaxConjunctions
-		cl.flow = u.replace(cl.flow, now)
+		ix.needsFull = ix.needsFull || len(cl.of) > pipeline.MaxConjunctions
+		cl.flow = ix.replace(cl.flow, now)
 	}
 }
 
@@ -171,28 +171,28 @@ func unsortedKeys[K comparable](m map[K]bool) []K {
 }
 
 // plain puts the plain flow with a match right.
-func (u *flowIndex) plain(table *rulesTable, m flows.Match) {
+func (ix *flowIndex) plain(table *rulesTable, m flows.Match) {
 	p := table.plain[m]
 	if len(p.byGroup) == 0 {
-		u.replace(p.flow, nil)
+		ix.replace(p.flow, nil)
 		delete(table.plain, m)
 		return
 	}
-	p.flow = u.replace(p.flow, []flows.Flow{p.byGroup[sortedKeys(p.byGroup)[0]]})
+	p.flow = ix.replace(p.flow, []flows.Flow{p.byGroup[sortedKeys(p.byGroup)[0]]})
 }
 
 // compileGroup compiles the rules of a group.
-func (u *flowIndex) compileGroup(d policy.Direction, g *groupRules) *groupFlows {
+func (ix *flowIndex) compileGroup(d policy.Direction, g *groupRules) *groupFlows {
 	out := &groupFlows{}
 	conj := make(map[string]uint32, len(g.keys))
 	for _, content := range g.keys {
 		// All rules count, whatever their direction, because Full numbers them all.
 		key := conjKey(g.ID, content)
-		x, _ := u.conj.acquire(key)
+		x, _ := ix.conj.acquire(key)
 		out.conjunctions = append(out.conjunctions, x)
 		conj[key] = x.number
 	}
-	for _, r := range partsOf(g, d, u.locals[g.ID], u.remotes[d], conj) {
+	for _, r := range partsOf(g, d, ix.locals[g.ID], ix.remotes[d], conj) {
 		if len(r.dims) == 1 {
 			for _, m := range r.dims[0] {
 				out.plain = append(out.plain, pipeline.PlainRule(d, r.cookie, m))
