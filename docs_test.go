@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
+	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
 
 // maxLines is how long a Go file may be; tooLong are those that may be longer.
@@ -90,7 +92,7 @@ func TestManifestsInDocs(t *testing.T) {
 			if m[1] != "yaml" || !strings.Contains(m[2], "apiVersion:") {
 				continue
 			}
-			_, problems := policy.Decode(policy.File{Name: name, Data: []byte(m[2])})
+			_, problems := manifest.Decode(manifest.File{Name: name, Data: []byte(m[2])})
 			for _, p := range problems {
 				t.Errorf("%s: %v in\n%s", name, p, m[2])
 			}
@@ -106,11 +108,12 @@ func TestExample(t *testing.T) {
 		if filepath.Dir(name) != filepath.Join("docs", "example") {
 			continue
 		}
-		o, p := policy.Decode(policy.File{Name: name, Data: []byte(read(t, name))})
+		o, p := manifest.Decode(manifest.File{Name: name, Data: []byte(read(t, name))})
 		objects, problems = append(objects, o), append(problems, p...)
 	}
 	p, more := policy.New(objects, policy.Options{})
-	for _, problem := range slices.Concat(problems, more, p.Problems()) {
+	_, warnings := resolve.Once(p, nil)
+	for _, problem := range slices.Concat(problems, more, warnings) {
 		t.Error(problem)
 	}
 }

@@ -5,14 +5,17 @@ import (
 	"testing"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/dirsource"
+	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
 
 // crowd is the shape peers are measured with: one group that refers to itself,
 // with six rules, and so many members, a hundred of them local.
-func crowd(members int) (changes []policy.FileChange, vifs []policy.VIF) {
-	add := func(f policy.File) { changes = append(changes, policy.FileChange{File: f}) }
-	add(policy.File{Name: "group.yaml", Data: []byte(`apiVersion: networking.evroclabs.net/v1alpha1
+func crowd(members int) (changes []dirsource.FileChange, vifs []policy.VIF) {
+	add := func(f dirsource.File) { changes = append(changes, dirsource.FileChange{File: f}) }
+	add(dirsource.File{Name: "group.yaml", Data: []byte(`apiVersion: networking.evroclabs.net/v1alpha1
 kind: SecurityGroup
 metadata: {name: all}
 spec:
@@ -33,8 +36,8 @@ spec:
 	return changes, vifs
 }
 
-func crowdVM(i int) policy.File {
-	return policy.File{Name: fmt.Sprintf("vm%d.yaml", i), Data: []byte(fmt.Sprintf(`apiVersion: compute.evroclabs.net/v1alpha1
+func crowdVM(i int) dirsource.File {
+	return dirsource.File{Name: fmt.Sprintf("vm%d.yaml", i), Data: []byte(fmt.Sprintf(`apiVersion: compute.evroclabs.net/v1alpha1
 kind: VirtualMachine
 metadata: {name: vm%d}
 spec:
@@ -49,10 +52,10 @@ spec:
 func BenchmarkChange(b *testing.B) {
 	for _, members := range []int{100, 1000, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
-			var ledger policy.Ledger
-			book, compiler := policy.NewBook(policy.Options{}), flows.NewCompiler()
+			var ledger dirsource.Tracker
+			book, compiler := resolve.New(policy.Options{}), compile.New()
 			files, vifs := crowd(members)
-			if _, _, err := compiler.Update(book.Update(ledger.Update(files).Versions, vifs), flows.Host{}); err != nil {
+			if _, _, err := compiler.Update(book.Update(ledger.Update(files).Revisions, vifs), flows.Host{}); err != nil {
 				b.Fatal(err)
 			}
 			if _, err := compiler.Flows(); err != nil {
@@ -62,11 +65,11 @@ func BenchmarkChange(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := range b.N {
-				change := policy.FileChange{File: one}
+				change := dirsource.FileChange{File: one}
 				if i%2 == 1 {
-					change = policy.FileChange{File: policy.File{Name: one.Name}, Gone: true}
+					change = dirsource.FileChange{File: dirsource.File{Name: one.Name}, Gone: true}
 				}
-				delta, ok, err := compiler.Update(book.Update(ledger.Update([]policy.FileChange{change}).Versions, vifs), flows.Host{})
+				delta, ok, err := compiler.Update(book.Update(ledger.Update([]dirsource.FileChange{change}).Revisions, vifs), flows.Host{})
 				if err != nil || !ok || delta.Empty() {
 					b.Fatal(delta, ok, err)
 				}

@@ -12,8 +12,9 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
-	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -296,90 +297,6 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// asFresh compares what is installed with a compile of the state from nothing,
-// with the same epochs.
-func (r *rig) asFresh(s state) {
-	r.t.Helper()
-	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: s.ports})
-	objects, problems := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(s.policy)})
-	if len(problems) > 0 {
-		r.t.Fatal(problems)
-	}
-	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
-	var in flows.Input
-	if err := r.c.do(r.t.Context(), func() { in = r.c.enforcer.compiler.Input() }); err != nil {
-		r.t.Fatal(err)
-	}
-	want, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: in.Classes, Mark: in.Mark})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if got := r.installed(); got != want.String() {
-		r.t.Fatalf("differs from a fresh compile:\n%s", flows.Diff(want, r.sw.flows))
-	}
-}
-
-// Whatever way a policy is reached, the flows are those of a fresh compile with
-// the same epochs.
-func TestAnyPathSameFlows(t *testing.T) {
-	states := []state{
-		{twoVMs(nil, ssh), twoPorts},
-		{twoVMs([]string{"far 10.0.0.9 b"}, fromB, ssh), twoPorts[:2]},
-		{twoVMs([]string{"far 10.0.0.9 b"}, fromB), twoPorts},
-		{"# nothing", twoPorts},
-		{twoVMs(nil, egress, ssh), nil},
-		{twoVMs(nil, egress, ssh), twoPorts},
-	}
-	ways := map[string]func(r *rig, s state){
-		"one by one": func(r *rig, s state) { r.set(s) },
-		"twice each": func(r *rig, s state) { r.set(s); r.set(s) },
-		"without waiting": func(r *rig, s state) {
-			r.put(s.policy)
-			r.db.send(secure, s.ports)
-		},
-		"over restarts": func(r *rig, s state) {
-			r.set(s)
-			r.stop()
-			r.start()
-			r.set(s)
-		},
-		"over a switch that forgets": func(r *rig, s state) {
-			r.sw.mu.Lock()
-			r.sw.flows = &flows.Set{}
-			r.sw.mu.Unlock()
-			r.sw.hangUp()
-			r.set(s)
-		},
-		"over lost answers": func(r *rig, s state) {
-			n := 0
-			r.sw.mu.Lock()
-			r.sw.fail = func(flows.Delta) (error, bool) {
-				if n++; n > 2 {
-					return nil, true
-				}
-				return errors.New("connection reset"), n == 2
-			}
-			r.sw.mu.Unlock()
-			r.set(s)
-		},
-	}
-	for name, way := range ways {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t, newFakeSwitch())
-			r.set(states[0])
-			for _, order := range [][]int{{0, 1, 2, 3, 4, 5}, {5, 4, 3, 2, 1, 0}, {0, 2, 4, 1, 3, 5}, {3, 3, 0, 0, 5, 2}} {
-				for _, i := range order {
-					if way(r, states[i]); name != "without waiting" {
-						r.asFresh(states[i])
-					}
-				}
-				r.wait()
-				r.asFresh(states[order[len(order)-1]])
-			}
-		})
-	}
-}
-
 // Flows of others that would act on packets are a reason to enforce nothing;
 // one that ours replaces, and those in later tables, are not.
 func TestForeignFlows(t *testing.T) {
@@ -495,9 +412,9 @@ func TestEpochsWrap(t *testing.T) {
 func withEpoch(t *testing.T, old *flows.Set, epoch uint32) *flows.Set {
 	t.Helper()
 	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: twoPorts})
-	objects, _ := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(twoVMs(nil, ssh, egress))})
-	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
-	out, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: map[uint16]flows.Class{2: {Epochs: flows.Epochs{epoch, epoch}}, 3: {Epochs: flows.Epochs{epoch, epoch}}}})
+	objects, _ := manifest.Decode(manifest.File{Name: "policy.yaml", Data: []byte(twoVMs(nil, ssh, egress))})
+	m := model(objects, h.vifs)
+	out, err := compile.Full(compile.Input{Model: m, Host: flows.Host{Infra: h.infra}, Classes: map[uint16]compile.Class{2: {Epochs: flows.Epochs{epoch, epoch}}, 3: {Epochs: flows.Epochs{epoch, epoch}}}})
 	if err != nil || out.Len() != old.Len() {
 		t.Fatalf("%v, %d flows, %d before", err, out.Len(), old.Len())
 	}

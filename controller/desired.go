@@ -7,8 +7,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
-	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
 
 // errHeld is the answer to a wait for a change that is held.
@@ -35,20 +36,20 @@ type desired struct {
 	pending   []policy.RevisionChange // delivered, not yet in resolver
 	held      *control.Held           // why pending is not; nil if it is only new
 
-	resolver *policy.Book
+	resolver *resolve.Resolver
 	// untold is what has changed in the resolver's model and was not yet
 	// returned by update.
 	untold policy.ModelChange
 }
 
 func newDesired(cfg Config) desired {
-	return desired{log: cfg.Logger, maxRevoke: cfg.MaxRevoke, resolver: policy.NewBook(cfg.Policy)}
+	return desired{log: cfg.Logger, maxRevoke: cfg.MaxRevoke, resolver: resolve.New(cfg.Policy)}
 }
 
 // restore takes in what was in force in an earlier run: the next changes are
 // weighed against it.
 func (d *desired) restore(changes []policy.RevisionChange) {
-	d.untold = d.untold.Then(d.resolver.Update(changes, nil))
+	d.untold = d.untold.Compose(d.resolver.Update(changes, nil))
 	d.guard = guarding
 }
 
@@ -77,18 +78,18 @@ func (d *desired) release() error {
 func (d *desired) update(vifs []policy.VIF) policy.ModelChange {
 	if d.guard == guarding && d.maxRevoke > 0 && len(d.pending) > 0 {
 		// The ports first: what they take away is not the policy's doing.
-		d.untold = d.untold.Then(d.resolver.Update(nil, vifs))
-		before := flows.NewGrants(d.resolver.Local())
+		d.untold = d.untold.Compose(d.resolver.Update(nil, vifs))
+		before := compile.NewGrants(d.resolver.Local())
 		change := d.resolver.Update(d.pending, vifs)
-		held := d.weigh(flows.NewGrants(d.resolver.Local()).Revokes(before))
+		held := d.weigh(compile.NewGrants(d.resolver.Local()).Revokes(before))
 		d.hold(held)
 		if held != nil {
 			d.resolver.Update(policy.Invert(d.pending), vifs)
 			return d.told()
 		}
-		d.untold = d.untold.Then(change)
+		d.untold = d.untold.Compose(change)
 	} else {
-		d.untold = d.untold.Then(d.resolver.Update(d.pending, vifs))
+		d.untold = d.untold.Compose(d.resolver.Update(d.pending, vifs))
 		d.hold(nil)
 	}
 	d.pending, d.guard = nil, guarding
@@ -103,7 +104,7 @@ func (d *desired) told() policy.ModelChange {
 }
 
 // weigh says why a change is to be held, or nil.
-func (d *desired) weigh(r flows.Revocation) *control.Held {
+func (d *desired) weigh(r compile.Revocation) *control.Held {
 	held := &control.Held{Rules: r.Before, Removed: r.Removed, VMs: r.Ports, Cut: r.Cut}
 	switch {
 	case r.Ports > 0 && r.Cut == r.Ports:

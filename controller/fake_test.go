@@ -17,6 +17,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
+	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
 
 // fakeSwitch is a switch in memory. It outlives connections to it.
@@ -267,4 +269,11 @@ func (r *rig) noted() (bundles []flows.Delta, flushed, calls []string) {
 	r.sw.mu.Lock()
 	defer r.sw.mu.Unlock()
 	return slices.Clone(r.sw.bundles), slices.Clone(r.sw.flushed), slices.Clone(r.sw.calls)
+}
+
+// model resolves objects from nothing.
+func model(objects policy.Objects, vifs []policy.VIF) *policy.Model {
+	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
+	m, _ := resolve.Once(p, vifs)
+	return m
 }

@@ -10,8 +10,9 @@ import (
 	"time"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/ovsdb"
-	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
 // The flows are lost while no agent runs (del-flows, a switch that starts anew
@@ -44,10 +45,10 @@ func TestWrapWhenTakingOver(t *testing.T) {
 	r.set(state{twoVMs(far, both...), twoPorts})
 	r.stop()
 	h := newHost(ovsdb.Snapshot{Bridge: ovsdb.Bridge{Exists: true}, Ports: twoPorts})
-	objects, _ := policy.Decode(policy.File{Name: "policy.yaml", Data: []byte(twoVMs(far, both...))})
-	p, _ := policy.New([]policy.Objects{objects}, policy.Options{})
+	objects, _ := manifest.Decode(manifest.File{Name: "policy.yaml", Data: []byte(twoVMs(far, both...))})
+	m := model(objects, h.vifs)
 	e := flows.Epochs{flows.MaxEpoch, flows.MaxEpoch}
-	set, err := flows.Compile(flows.Input{Model: p.Resolve(h.vifs), Infra: h.infra, Classes: map[uint16]flows.Class{2: {Epochs: e}, 3: {Epochs: flows.Epochs{3, 3}}}})
+	set, err := compile.Full(compile.Input{Model: m, Host: flows.Host{Infra: h.infra}, Classes: map[uint16]compile.Class{2: {Epochs: e}, 3: {Epochs: flows.Epochs{3, 3}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

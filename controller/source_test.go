@@ -16,6 +16,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/policy/dirsource"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
 // source is a policy.Source that tests write to. What it keeps outlives the
@@ -169,7 +170,7 @@ func (m *memorySource) deliver() {
 	}
 	decoded := map[string]*policy.Revision{}
 	for name, text := range m.docs {
-		o, errs := policy.Decode(policy.File{Name: name, Data: []byte(text)})
+		o, errs := manifest.Decode(manifest.File{Name: name, Data: []byte(text)})
 		if len(errs) > 0 {
 			refused[name] = errs
 			continue

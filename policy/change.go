@@ -1,23 +1,21 @@
 package policy
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
-// FileChange is a file of the policy directory that is new, has changed or is
-// gone.
-type FileChange struct {
-	File File // without Data if it is gone or cannot be read
-	Gone bool
-}
-
-// RevisionChange is a file of which another version is in force now.
+// RevisionChange is a unit of which another revision is in force now.
 type RevisionChange struct {
-	Name          string
+	Name          string    // of the unit
 	Before, After *Revision // nil: none
-	Data          []byte    // the content of After
 }
 
-// Change is what became of one thing.
-type Change[T any] struct{ Before, After *T } // nil: there is none
+// Change is one thing before and after a change.
+type Change[T any] struct{ Before, After *T } // nil: the thing does not exist
+
+// any returns the thing after the change, or before it if the thing is gone.
+func (c Change[T]) any() *T { return cmp.Or(c.After, c.Before) }
 
 // ModelChange is what turns one Model into another: only what differs, in the
 // order of the Model's lists.
@@ -27,13 +25,44 @@ type ModelChange struct {
 	Members   []Change[Member]    // by VPC and Addr
 }
 
-// Empty says that nothing differs.
+// Empty reports whether nothing differs.
 func (c ModelChange) Empty() bool {
 	return len(c.Endpoints) == 0 && len(c.Groups) == 0 && len(c.Members) == 0
 }
 
-// Invert returns the changes that lead back. Data is that of After, so that
-// there is none.
+// Compose returns the change that c and, after it, next make together. A thing
+// that ends as it began may still be in it.
+func (c ModelChange) Compose(next ModelChange) ModelChange {
+	return ModelChange{
+		Endpoints: compose(c.Endpoints, next.Endpoints, func(a, b *Endpoint) int { return cmp.Compare(a.OFPort, b.OFPort) }),
+		Groups:    compose(c.Groups, next.Groups, func(a, b *RuleGroup) int { return cmp.Compare(a.ID, b.ID) }),
+		Members:   compose(c.Members, next.Members, (*Member).Compare),
+	}
+}
+
+// compose joins two sorted lists of changes.
+func compose[T any](first, second []Change[T], compare func(a, b *T) int) []Change[T] {
+	if len(first) == 0 {
+		return second
+	}
+	var out []Change[T]
+	for len(first) > 0 && len(second) > 0 {
+		switch n := compare(first[0].any(), second[0].any()); {
+		case n < 0:
+			out, first = append(out, first[0]), first[1:]
+		case n > 0:
+			out, second = append(out, second[0]), second[1:]
+		default:
+			if ch := (Change[T]{first[0].Before, second[0].After}); ch.Before != nil || ch.After != nil {
+				out = append(out, ch)
+			}
+			first, second = first[1:], second[1:]
+		}
+	}
+	return append(append(out, first...), second...)
+}
+
+// Invert returns the changes that lead back.
 func Invert(changes []RevisionChange) []RevisionChange {
 	inverse := make([]RevisionChange, len(changes))
 	for i, c := range changes {
@@ -43,7 +72,7 @@ func Invert(changes []RevisionChange) []RevisionChange {
 }
 
 // Merge returns the changes of a and then of b; both are sorted by name, and so
-// is the result. A file that ends as it began is not in it.
+// is the result. A unit that ends as it began is not in it.
 func Merge(a, b []RevisionChange) []RevisionChange {
 	switch {
 	case len(a) == 0:
@@ -59,8 +88,8 @@ func Merge(a, b []RevisionChange) []RevisionChange {
 		case len(a) == 0 || b[0].Name < a[0].Name:
 			merged, b = append(merged, b[0]), b[1:]
 		default:
-			c := RevisionChange{Name: a[0].Name, Before: a[0].Before, After: b[0].After, Data: b[0].Data}
-			if !sameVersion(c.Before, c.After) {
+			c := RevisionChange{Name: a[0].Name, Before: a[0].Before, After: b[0].After}
+			if !sameRevision(c.Before, c.After) {
 				merged = append(merged, c)
 			}
 			a, b = a[1:], b[1:]
@@ -69,7 +98,7 @@ func Merge(a, b []RevisionChange) []RevisionChange {
 	return merged
 }
 
-// sameVersion says whether a and b are nothing, or the same bytes.
-func sameVersion(a, b *Revision) bool {
+// sameRevision reports whether a and b are both nil or have the same content.
+func sameRevision(a, b *Revision) bool {
 	return a == b || a != nil && b != nil && a.Sum == b.Sum
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -15,7 +16,7 @@ func TestMerge(t *testing.T) {
 		return &Revision{Sum: [32]byte{sum}}
 	}
 	change := func(name string, before, after byte) RevisionChange {
-		return RevisionChange{Name: name, Before: v(before), After: v(after), Data: []byte{after}}
+		return RevisionChange{Name: name, Before: v(before), After: v(after)}
 	}
 	print := func(cs []RevisionChange) []string {
 		sum := func(v *Revision) byte {
@@ -26,19 +27,19 @@ func TestMerge(t *testing.T) {
 		}
 		var out []string
 		for _, c := range cs {
-			out = append(out, fmt.Sprintf("%s %d-%d %v", c.Name, sum(c.Before), sum(c.After), c.Data))
+			out = append(out, fmt.Sprintf("%s %d-%d", c.Name, sum(c.Before), sum(c.After)))
 		}
 		return out
 	}
 	a := []RevisionChange{change("a", 0, 1), change("b", 1, 2), change("c", 1, 2), change("d", 1, 0), change("e", 0, 1), change("g", 1, 2)}
 	b := []RevisionChange{change("b", 2, 3), change("c", 2, 1), change("d", 0, 1), change("e", 1, 0), change("f", 5, 6), change("g", 2, 0), change("h", 0, 1)}
-	wantLines(t, print(Merge(a, b)), []string{"a 0-1 [1]", "b 1-3 [3]", "f 5-6 [6]", "g 1-0 [0]", "h 0-1 [1]"})
-	wantLines(t, print(Invert(a[:2])), []string{"a 1-0 []", "b 2-1 []"})
-	wantLines(t, print(Merge(nil, a[:1])), []string{"a 0-1 [1]"})
+	wantLines(t, print(Merge(a, b)), []string{"a 0-1", "b 1-3", "f 5-6", "g 1-0", "h 0-1"})
+	wantLines(t, print(Invert(a[:2])), []string{"a 1-0", "b 2-1"})
+	wantLines(t, print(Merge(nil, a[:1])), []string{"a 0-1"})
 	wantLines(t, print(Merge(a, Invert(a))), nil)
 }
 
-func TestThen(t *testing.T) {
+func TestCompose(t *testing.T) {
 	const nothing = "-"
 	// A change is written: what, which, how it was, how it is now.
 	change := func(lines ...string) (c ModelChange) {
@@ -113,8 +114,15 @@ func TestThen(t *testing.T) {
 		"group a x y", "group b x y", "group c x y",
 		"member v@10.0.0.1 g h", "member v@10.0.0.2 g h", "member v@10.0.0.3 g h", "member w@10.0.0.1 - h",
 	}
-	wantLines(t, print(change(first...).Then(change(second...))), both)
-	wantLines(t, print(change(first...).Then(ModelChange{})), first)
-	wantLines(t, print(ModelChange{}.Then(change(second...))), second)
-	wantLines(t, print(change("member v@10.0.0.1 g h").Then(change("member w@10.0.0.1 g h"))), []string{"member v@10.0.0.1 g h", "member w@10.0.0.1 g h"})
+	wantLines(t, print(change(first...).Compose(change(second...))), both)
+	wantLines(t, print(change(first...).Compose(ModelChange{})), first)
+	wantLines(t, print(ModelChange{}.Compose(change(second...))), second)
+	wantLines(t, print(change("member v@10.0.0.1 g h").Compose(change("member w@10.0.0.1 g h"))), []string{"member v@10.0.0.1 g h", "member w@10.0.0.1 g h"})
+}
+
+func wantLines(t *testing.T, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("got:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
 }

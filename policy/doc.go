@@ -1,14 +1,13 @@
-// Package policy is the security-group language: it reads manifests, indexes
-// them, resolves them for the VM interfaces of one host and judges single
-// connections.
+// Package policy is the security-group language: what a policy consists of, what
+// it means, and what one host has to enforce of it.
 //
 // # Words
 //
 // Ingress is traffic towards a VM and egress is traffic from a VM, never
 // towards or from a bridge. A connection is what conntrack tracks: protocol,
-// originator address, responder address and, for TCP and UDP, the destination
-// port. A remote is the other end of a connection, seen from the VM whose rule
-// it is.
+// originator address, responder address and, for a protocol with ports, the
+// destination port. A remote is the other end of a connection, seen from the VM
+// that the rule applies to.
 //
 // # Meaning
 //
@@ -46,17 +45,17 @@
 // nothing, the interface is in no VPC: it is nobody's member, and no group as
 // remote matches anything for it.
 //
-// # Parts
+// # Packages
 //
-// [Decode] reads one file, [Accept] decides which version of each file is in
-// force, [New] joins them to a [Policy], [Policy.Resolve] gives the [Model] of
-// one host, and [Evaluate] is the reference: slow, written separately from
-// Resolve, and compared with it by a property test.
+// This package is the vocabulary: objects as manifests define them, the [Model]
+// that one host has to enforce, and changes of both. Package manifest decodes
+// YAML into [Objects]; package dirsource watches a directory, decides which
+// revision of each file is in force and is a [Source] of these; package resolve
+// joins the objects in force with the VM ports of a host to the Model.
 //
-// [Ledger] and [Book] give what Accept, New and Resolve give, kept up to date at
-// a cost that depends on what a change concerns; property tests compare them.
-// A Ledger turns changed files into changed versions, a Book these and the
-// ports of the host into what differs in its Model.
+// [Evaluate] judges single connections by the objects alone. It is the
+// reference: slow, plain, written separately from package resolve, and compared
+// with it by property tests.
 //
 // The package is pure: it opens no file, no socket and reads no clock.
 package policy

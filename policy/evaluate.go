@@ -17,38 +17,31 @@ type Party struct {
 type Connection struct {
 	Originator, Responder Party
 	Protocol              uint8  // IP protocol number
-	Port                  uint16 // destination port; looked at with TCP and UDP only
+	Port                  uint16 // destination port; looked at where the protocol has ports
 }
-
-// IP protocol numbers that rules know by name.
-const (
-	ipICMP   = 1
-	ipTCP    = 6
-	ipUDP    = 17
-	ipICMPv6 = 58
-)
 
 // String returns the connection as "TCP 10.0.0.1 -> 10.0.0.2 port 80".
 func (c Connection) String() string {
-	s := fmt.Sprintf("%s %s -> %s", protocolName(c.Protocol), c.Originator.Addr, c.Responder.Addr)
-	if c.Protocol == ipTCP || c.Protocol == ipUDP {
-		s += fmt.Sprintf(" port %d", c.Port)
+	return fmt.Sprintf("%s %s -> %s", protocolName(c.Protocol), c.Originator.Addr, c.Responder.Addr) + c.port()
+}
+
+// port returns " port 80"; "" if the protocol has no ports.
+func (c Connection) port() string {
+	if p, _ := protocolOf(c.Protocol); p.HasPorts() {
+		return fmt.Sprintf(" port %d", c.Port)
 	}
-	return s
+	return ""
 }
 
 func protocolName(n uint8) string {
-	switch n {
-	case ipICMP:
-		return "ICMP"
-	case ipTCP:
-		return "TCP"
-	case ipUDP:
-		return "UDP"
-	case ipICMPv6:
-		return "ICMPv6"
+	p, ok := protocolOf(n)
+	switch v4, _ := p.Numbers(); {
+	case !ok:
+		return fmt.Sprintf("IP protocol %d", n)
+	case n != v4:
+		return p.String() + "v6"
 	}
-	return fmt.Sprintf("IP protocol %d", n)
+	return p.String()
 }
 
 // Verdict is the judgement of a connection.
@@ -68,7 +61,7 @@ type Side struct {
 
 // Evaluate judges c by the policy as the manifests say it. It is the reference
 // for everything else that judges: written from the meaning in the package
-// comment, in the plainest way, with nothing of Resolve in it, and slow.
+// comment, in the plainest way, with nothing of package resolve in it, and slow.
 //
 // A local originator may only use an address of its own, to which belongs the
 // link-local one of its MAC if it has any IPv6 address. The destination
@@ -82,7 +75,7 @@ func Evaluate(p *Policy, vifs []VIF, c Connection) Verdict {
 	return Verdict{Allowed: egress.Allowed && ingress.Allowed, Egress: egress, Ingress: ingress}
 }
 
-// side judges c for one end, self.
+// side judges c for the end self.
 func side(p *Policy, vifs []VIF, dir Direction, self Party, remote netip.Addr, c Connection) Side {
 	if self.OFPort == 0 {
 		return Side{Allowed: true}
@@ -100,7 +93,7 @@ func side(p *Policy, vifs []VIF, dir Direction, self Party, remote netip.Addr, c
 	}
 	vpc := vpcOf(p, at)
 	var allowing []string
-	for _, group := range p.GroupsOf(at.vm) {
+	for _, group := range groupsOf(p, at.vm) {
 		g, written := findGroup(p, group)
 		if !written && group.Name == p.opts.DefaultGroup {
 			if name := builtInAllows(p, at, dir, remote); name != "" {
@@ -121,20 +114,17 @@ func side(p *Policy, vifs []VIF, dir Direction, self Party, remote netip.Addr, c
 	return Side{Applies: true, Allowed: true, Rules: slices.Compact(allowing)}
 }
 
-// missing says what no group of the VM has.
+// missing returns a sentence that says which rule no group of the VM has.
 func missing(p *Policy, at attachment, dir Direction, remote netip.Addr, c Connection) string {
 	var have, gone []string
-	for _, k := range p.GroupsOf(at.vm) {
+	for _, k := range groupsOf(p, at.vm) {
 		if _, ok := findGroup(p, k); ok || k.Name == p.opts.DefaultGroup {
 			have = append(have, k.Name)
 		} else {
 			gone = append(gone, k.Name)
 		}
 	}
-	what := protocolName(c.Protocol)
-	if c.Protocol == ipTCP || c.Protocol == ipUDP {
-		what += fmt.Sprintf(" port %d", c.Port)
-	}
+	what := protocolName(c.Protocol) + c.port()
 	s := fmt.Sprintf("no %s rule in the groups of VM %s (%s) allows %s from %s",
 		strings.ToLower(dir.String()), at.vm.Key, strings.Join(have, ", "), what, remote)
 	if dir == Egress {
@@ -151,23 +141,18 @@ func missing(p *Policy, at attachment, dir Direction, remote netip.Addr, c Conne
 
 // protocolFits reports whether r is about the protocol and port of c.
 func protocolFits(r Rule, c Connection) bool {
-	switch r.Protocol {
-	case All:
+	if r.Protocol == All {
 		return true
-	case ICMP:
-		if c.Originator.Addr.Is4() {
-			return c.Protocol == ipICMP
-		}
-		return c.Protocol == ipICMPv6
-	case TCP:
-		return c.Protocol == ipTCP && r.Ports.First <= c.Port && c.Port <= r.Ports.Last
-	case UDP:
-		return c.Protocol == ipUDP && r.Ports.First <= c.Port && c.Port <= r.Ports.Last
 	}
-	return false
+	number, ipv6 := r.Protocol.Numbers()
+	if c.Originator.Addr.Is6() {
+		number = ipv6
+	}
+	return c.Protocol == number && (!r.Protocol.HasPorts() || r.Ports.First <= c.Port && c.Port <= r.Ports.Last)
 }
 
-// remoteFits reports whether addr is what a rule of a VM in vpc means by r.
+// remoteFits reports whether the remote r, in a rule of a VM in vpc, stands for
+// addr.
 func remoteFits(p *Policy, r Remote, vpc string, addr netip.Addr) bool {
 	switch r.Kind {
 	case RemoteAnywhere:
@@ -175,7 +160,7 @@ func remoteFits(p *Policy, r Remote, vpc string, addr netip.Addr) bool {
 	case RemoteCIDR:
 		return r.Prefix.Contains(addr)
 	case RemoteSubnet:
-		for _, s := range p.subnets {
+		for _, s := range p.objects.Subnets {
 			if s.Key == r.Ref && inSubnet(s, addr) {
 				return true
 			}
@@ -189,7 +174,7 @@ func remoteFits(p *Policy, r Remote, vpc string, addr netip.Addr) bool {
 			return false
 		}
 		for at := range attachments(p) {
-			if !slices.Contains(at.n.Addrs, addr) || !slices.Contains(p.GroupsOf(at.vm), r.Ref) {
+			if !slices.Contains(at.n.Addrs, addr) || !slices.Contains(groupsOf(p, at.vm), r.Ref) {
 				continue
 			}
 			if vpcOf(p, at) == vpc && slices.Contains(addrsOf(p, at), addr) {
@@ -210,7 +195,7 @@ func builtInAllows(p *Policy, at attachment, dir Direction, remote netip.Addr) s
 	if dir == Egress {
 		return "all-egress"
 	}
-	for _, s := range p.subnets {
+	for _, s := range p.objects.Subnets {
 		if !inSubnet(s, remote) {
 			continue
 		}

@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"strconv"
 )
 
@@ -44,12 +46,24 @@ type Endpoint struct {
 	Groups []string
 }
 
+// Equal reports whether e and o are the same in every field.
+func (e *Endpoint) Equal(o *Endpoint) bool {
+	return e.VIF == o.VIF && e.OFPort == o.OFPort && e.Tag == o.Tag && e.MAC == o.MAC && slices.Equal(e.Addrs, o.Addrs) &&
+		e.VM == o.VM && e.Known == o.Known && e.VPC == o.VPC && slices.Equal(e.Subnets, o.Subnets) && slices.Equal(e.Groups, o.Groups)
+}
+
 // RuleGroup is a security group as an endpoint uses it.
 type RuleGroup struct {
 	// ID is "ns/name"; for the built-in default group, whose content depends
 	// on the interface, "ns/name[ns/subnet,...]" or "ns/name[vpc ns/vpc]".
 	ID    string
 	Rules []ResolvedRule // in the order of the manifest
+}
+
+// Equal reports whether g and o have the same ID and the same rules in the same
+// order.
+func (g *RuleGroup) Equal(o *RuleGroup) bool {
+	return g.ID == o.ID && slices.EqualFunc(g.Rules, o.Rules, ResolvedRule.Equal)
 }
 
 // ResolvedRule is a rule with its remote looked up.
@@ -60,6 +74,12 @@ type ResolvedRule struct {
 	Protocol  Protocol
 	Ports     PortRange
 	Remote    ResolvedRemote
+}
+
+// Equal reports whether r and o are the same in every field.
+func (r ResolvedRule) Equal(o ResolvedRule) bool {
+	return r.Group == o.Group && r.Name == o.Name && r.Direction == o.Direction && r.Protocol == o.Protocol &&
+		r.Ports == o.Ports && r.Remote.Equal(o.Remote)
 }
 
 // ResolvedKind says what a ResolvedRemote is.
@@ -96,6 +116,11 @@ type ResolvedRemote struct {
 	Group    string         // with ResolvedMembers: "ns/name"
 }
 
+// Equal reports whether r and o are the same in every field.
+func (r ResolvedRemote) Equal(o ResolvedRemote) bool {
+	return r.Kind == o.Kind && slices.Equal(r.Prefixes, o.Prefixes) && r.Group == o.Group
+}
+
 // Member is one address of one VM interface.
 type Member struct {
 	VPC       string // "ns/name", never empty
@@ -103,4 +128,14 @@ type Member struct {
 	Groups    []string // "ns/name" of the existing groups the VM is in, sorted
 	VM        Key
 	Interface string // its ID
+}
+
+// Equal reports whether m and o are the same in every field.
+func (m *Member) Equal(o *Member) bool {
+	return m.VPC == o.VPC && m.Addr == o.Addr && slices.Equal(m.Groups, o.Groups) && m.VM == o.VM && m.Interface == o.Interface
+}
+
+// Compare orders members by VPC, then by address, as Model.Members is sorted.
+func (m *Member) Compare(o *Member) int {
+	return cmp.Or(cmp.Compare(m.VPC, o.VPC), m.Addr.Compare(o.Addr))
 }

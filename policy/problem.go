@@ -7,16 +7,6 @@ import (
 	"strings"
 )
 
-// File is one manifest file as read: its name within the policy directory and
-// its content.
-type File struct {
-	Name string
-	Data []byte
-	// Unreadable says why the file could not be read; empty if it could. Data
-	// is then the last content known, or nil.
-	Unreadable string
-}
-
 // Position is a place in a manifest file. Line and Column count from 1; zero
 // means unknown.
 type Position struct {
@@ -24,11 +14,11 @@ type Position struct {
 	Line, Column int32
 }
 
-// spot is a Position in a file that is known from elsewhere.
-type spot struct{ line, column int32 }
+// Spot is a Position without its file, which the object around it knows.
+type Spot struct{ Line, Column int32 }
 
-// in is the Position of s in the file.
-func (s spot) in(file string) Position { return Position{file, s.line, s.column} }
+// In returns the Position of s in the file.
+func (s Spot) In(file string) Position { return Position{file, s.Line, s.Column} }
 
 // String returns "file:line:column" without the parts that are unknown.
 func (p Position) String() string {
@@ -83,8 +73,8 @@ func (p Problem) Compare(o Problem) int {
 		cmp.Compare(p.Field, o.Field), cmp.Compare(p.Reason, o.Reason))
 }
 
-// sortProblems sorts by position and removes repetitions.
-func sortProblems(ps []Problem) []Problem {
+// SortProblems sorts ps with Compare, in place, and removes repetitions.
+func SortProblems(ps []Problem) []Problem {
 	slices.SortFunc(ps, Problem.Compare)
 	return slices.Compact(ps)
 }

@@ -12,6 +12,11 @@ type Key struct{ Namespace, Name string }
 // String returns "namespace/name".
 func (k Key) String() string { return k.Namespace + "/" + k.Name }
 
+// AppendTo appends what String returns to b and returns the result.
+func (k Key) AppendTo(b []byte) []byte {
+	return append(append(append(b, k.Namespace...), '/'), k.Name...)
+}
+
 // IsZero reports whether k names nothing.
 func (k Key) IsZero() bool { return k == Key{} }
 
@@ -42,46 +47,15 @@ func (d Direction) String() string {
 	return "Direction(" + strconv.Itoa(int(d)) + ")"
 }
 
-// Protocol is the protocol of a rule.
-type Protocol uint8
-
-// The protocols. The zero value is All, which is also what a rule without
-// protocol means.
-const (
-	// All is every IP protocol.
-	All Protocol = iota
-	// TCP is IP protocol 6.
-	TCP
-	// UDP is IP protocol 17.
-	UDP
-	// ICMP is IP protocol 1 over IPv4 and 58 over IPv6.
-	ICMP
-)
-
-// String returns the word the manifests use.
-func (p Protocol) String() string {
-	switch p {
-	case All:
-		return "All"
-	case TCP:
-		return "TCP"
-	case UDP:
-		return "UDP"
-	case ICMP:
-		return "ICMP"
-	}
-	return "Protocol(" + strconv.Itoa(int(p)) + ")"
-}
-
-// PortRange is a range of TCP or UDP destination ports, both ends included.
+// PortRange is a range of destination ports, both ends included.
 // A rule without ports has {0, 65535}; explicit ports are within 1..65535.
 type PortRange struct{ First, Last uint16 }
 
-// allPorts is the range of a rule that names no port. It is never changed.
-var allPorts = PortRange{First: 0, Last: 65535}
+// AllPorts is the range of a rule that names no port. It is never changed.
+var AllPorts = PortRange{First: 0, Last: 65535}
 
 // IsAll reports whether r is every port, as in a rule that names none.
-func (r PortRange) IsAll() bool { return r == allPorts }
+func (r PortRange) IsAll() bool { return r == AllPorts }
 
 // Contains reports whether port is in r.
 func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }
@@ -155,6 +129,5 @@ type Rule struct {
 	Ports     PortRange
 	Remote    Remote
 	Pos       Position // of the rule in its file
-
-	refAt spot // of the name in Remote.Ref, in the group's file
+	RefAt     Spot     // of the name in Remote.Ref, in the group's file
 }

@@ -2,8 +2,11 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 )
+
+func party(ofport uint16, addr string) Party { return Party{ofport, netip.MustParseAddr(addr)} }
 
 func TestWords(t *testing.T) {
 	ref := Key{"ns", "x"}
@@ -17,7 +20,7 @@ func TestWords(t *testing.T) {
 		{All, "All"},
 		{ICMP, "ICMP"},
 		{Protocol(9), "Protocol(9)"},
-		{allPorts, "all"},
+		{AllPorts, "all"},
 		{PortRange{80, 80}, "80"},
 		{PortRange{80, 90}, "80-90"},
 		{PortRange{1, 65535}, "1-65535"},
@@ -73,5 +76,37 @@ func TestParseMAC(t *testing.T) {
 		if got, err := ParseMAC(s); err == nil {
 			t.Errorf("%q: got %v", s, got)
 		}
+	}
+}
+
+// The IP protocol numbers of connections in tests, written out apart from the
+// table of protocols.
+const (
+	ipICMP   = 1
+	ipTCP    = 6
+	ipUDP    = 17
+	ipICMPv6 = 58
+)
+
+func TestProtocols(t *testing.T) {
+	for p, want := range map[Protocol]struct {
+		name   string
+		v4, v6 uint8
+		ports  bool
+	}{
+		All: {"All", 0, 0, false}, TCP: {"TCP", 6, 6, true}, UDP: {"UDP", 17, 17, true}, ICMP: {"ICMP", 1, 58, false},
+	} {
+		if v4, v6 := p.Numbers(); p.String() != want.name || v4 != want.v4 || v6 != want.v6 || p.HasPorts() != want.ports {
+			t.Errorf("%s: %d, %d, %v", p, v4, v6, p.HasPorts())
+		}
+		if got, ok := ParseProtocol(want.name); !ok || got != p {
+			t.Errorf("%s is read as %s", want.name, got)
+		}
+	}
+	if v4, v6 := Protocol(9).Numbers(); v4 != 0 || v6 != 0 || Protocol(9).HasPorts() {
+		t.Error("Protocol(9) is one")
+	}
+	if got := ProtocolNames() + "; " + PortedProtocolNames(); got != "TCP, UDP, ICMP or All; TCP or UDP" {
+		t.Error(got)
 	}
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/policy/dirsource"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
+	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
 
 type checkCmd struct {
@@ -39,14 +41,15 @@ func (c *checkCmd) Run() error {
 			if err != nil {
 				return err
 			}
-			o, problems := policy.Decode(policy.File{Name: name, Data: data})
+			o, problems := manifest.Decode(manifest.File{Name: name, Data: data})
 			report(problems)
 			objects = append(objects, o)
 		}
 	}
 	p, problems := policy.New(objects, policy.Options{DefaultGroup: c.DefaultGroup})
 	report(problems)
-	report(p.Problems())
+	_, warnings := resolve.Once(p, nil)
+	report(warnings)
 	if bad {
 		return errSilent
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"sync"
 
@@ -13,42 +12,16 @@ import (
 	"github.com/ovs-sg/ovs-sg/ovsdb/unixctl"
 )
 
-// bridge is an OpenFlow connection as the controller wants it.
-type bridge struct{ *openflow.Conn }
-
+// dialer returns how the controller connects to the bridge with this management
+// socket.
 func dialer(path string) func(context.Context, string) (controller.Switch, error) {
 	return func(ctx context.Context, datapathType string) (controller.Switch, error) {
-		conn, err := openflow.Dial(ctx, path, openflow.Options{KernelDatapath: datapathType == "system" || datapathType == ""})
+		conn, err := openflow.Dial(ctx, path, openflow.Options{DatapathType: datapathType})
 		if err != nil {
 			return nil, err
 		}
-		return bridge{conn}, nil
+		return conn, nil
 	}
-}
-
-// NoFlood implements controller.Switch.
-func (b bridge) NoFlood(ctx context.Context, want map[uint32]bool) error {
-	ports, err := b.Ports(ctx)
-	if err != nil {
-		return err
-	}
-	for _, p := range ports {
-		if on, ok := want[p.OFPort]; ok {
-			if err := b.SetNoFlood(ctx, p, on); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// FlushAddr implements controller.Switch.
-func (b bridge) FlushAddr(ctx context.Context, zone uint16, addr netip.Addr) error {
-	err := b.Conn.FlushAddr(ctx, zone, addr)
-	if errors.Is(err, openflow.ErrUnsupported) {
-		return errors.ErrUnsupported
-	}
-	return err
 }
 
 // vswitchd is the control socket of the ovs-vswitchd that runs a bridge.

@@ -32,7 +32,7 @@ func (c *Conn) FlushZone(ctx context.Context, zone uint16) error {
 	body := binary.BigEndian.AppendUint16(make([]byte, 6, 8), zone)
 	req, err := niciraMessage(openflow13.Type_CtFlushZone, body)
 	if err == nil {
-		err = c.s.do(ctx, req)
+		err = c.s.execute(ctx, req)
 	}
 	if err != nil {
 		return fmt.Errorf("flush zone %d: %w", zone, err)
@@ -43,7 +43,7 @@ func (c *Conn) FlushZone(ctx context.Context, zone uint16) error {
 // FlushAddr forgets the connections of a zone whose originator or responder
 // has the address. Protocol and ICMP fields are never sent. Errors:
 // [ErrUnsupported] if the switch does not have the message (before 3.1), or
-// has a datapath in userspace that a version in question gets wrong; then
+// has a userspace datapath of a version that flushes wrongly; then
 // [Conn.FlushZone] remains.
 func (c *Conn) FlushAddr(ctx context.Context, zone uint16, addr netip.Addr) error {
 	err := c.flushAddr(ctx, zone, addr)
@@ -60,7 +60,7 @@ func (c *Conn) flushAddr(ctx context.Context, zone uint16, addr netip.Addr) erro
 	if !addr.IsValid() || addr.IsUnspecified() {
 		return errors.New("not an address") // the switch would flush everything
 	}
-	if !c.opts.KernelDatapath && flushAddrBroken(c.version) {
+	if c.opts.DatapathType == "netdev" && flushAddrBroken(c.version) {
 		return fmt.Errorf("%w: %s", ErrUnsupported, c.version)
 	}
 	var reqs [][]byte
@@ -71,7 +71,7 @@ func (c *Conn) flushAddr(ctx context.Context, zone uint16, addr netip.Addr) erro
 		}
 		reqs = append(reqs, req)
 	}
-	return c.s.do(ctx, reqs...)
+	return c.s.execute(ctx, reqs...)
 }
 
 // ctFlushBody asks for the connections of a zone that have the address on one
@@ -90,7 +90,7 @@ func ctFlushBody(zone, side uint16, addr netip.Addr) []byte {
 	return append(binary.BigEndian.AppendUint16(b, zone), 0, 0)
 }
 
-// flushAddrBroken tells of the versions whose userspace datapath aborts the
+// flushAddrBroken says whether the userspace datapath of a version aborts the
 // daemon when the connections to be flushed include one of ICMPv6, and skips
 // some of the connections. Both are fixed in 3.1.5, 3.2.3, 3.3.1 and 3.4.0
 // ("conntrack: Do not use icmp reverse helper for icmpv6", "conntrack: Fix

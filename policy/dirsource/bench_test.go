@@ -21,7 +21,7 @@ func fill(b *testing.B, files int) string {
 	}
 	for i := range files {
 		name := fmt.Sprintf("tenant-%06d.yaml", i)
-		text := fmt.Sprintf("%s# %0400d\n", manifest(name), i)
+		text := fmt.Sprintf("%s# %0400d\n", manifestNamed(name), i)
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			b.Fatal(err)
 		}

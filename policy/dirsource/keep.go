@@ -6,14 +6,12 @@ import (
 	"sync"
 
 	"go.uber.org/zap"
-
-	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 // keeping is what an update adds to the state directory and removes from it.
 type keeping struct {
 	seq     uint64
-	changed []policy.File
+	changed []File
 	removed []string
 }
 
@@ -95,11 +93,11 @@ func (k *keeper) take() (batches []keeping, stopped bool) {
 }
 
 // fold returns what the batches come to, one after the other, sorted by name.
-func fold(batches []keeping) (changed []policy.File, removed []string) {
+func fold(batches []keeping) (changed []File, removed []string) {
 	if len(batches) == 1 {
 		return batches[0].changed, batches[0].removed
 	}
-	last := map[string]*policy.File{} // nil: removed
+	last := map[string]*File{} // nil: removed
 	for _, b := range batches {
 		for i := range b.changed {
 			last[b.changed[i].Name] = &b.changed[i]
@@ -115,7 +113,7 @@ func fold(batches []keeping) (changed []policy.File, removed []string) {
 			changed = append(changed, *f)
 		}
 	}
-	slices.SortFunc(changed, func(a, b policy.File) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(changed, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	slices.Sort(removed)
 	return changed, removed
 }

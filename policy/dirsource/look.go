@@ -2,8 +2,6 @@ package dirsource
 
 import (
 	"time"
-
-	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 // wait is a file that is being written.
@@ -81,7 +79,7 @@ func (w *Watcher) look(t todo) {
 			t.names[name] = h
 			jobs = append(jobs, job{name: name, hint: h})
 		}
-		var more []policy.FileChange
+		var more []FileChange
 		more, ok = w.probe(jobs, &t.first)
 		changes = merge(changes, more)
 	}
@@ -93,7 +91,7 @@ func (w *Watcher) look(t todo) {
 
 // probe looks at some files. It is not ok if the directory is not there or is
 // another one. first becomes the first event of a file that was waited for.
-func (w *Watcher) probe(jobs []job, first *time.Time) (changes []policy.FileChange, ok bool) {
+func (w *Watcher) probe(jobs []job, first *time.Time) (changes []FileChange, ok bool) {
 	changes, late, err := w.scanner.look(jobs)
 	if err != nil {
 		return nil, false

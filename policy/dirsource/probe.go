@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
 // IsManifest reports whether a file of that name is looked at.
@@ -237,11 +237,11 @@ var setLease = lease
 
 func unlease(fd int) { _, _ = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK) }
 
-var errTooLarge = fmt.Errorf("is larger than %d bytes", policy.MaxFileSize)
+var errTooLarge = fmt.Errorf("is larger than %d bytes", manifest.MaxFileSize)
 
 // content reads a file; what it returns is good until the next call.
 func (p *prober) content(fd int, size uint64) ([]byte, error) {
-	if size > policy.MaxFileSize {
+	if size > manifest.MaxFileSize {
 		return nil, errTooLarge
 	}
 	if uint64(len(p.buf)) <= size {
@@ -256,7 +256,7 @@ func (p *prober) content(fd int, size uint64) ([]byte, error) {
 		short := n+m < len(p.buf)
 		n += m
 		switch {
-		case n > policy.MaxFileSize:
+		case n > manifest.MaxFileSize:
 			return nil, errTooLarge
 		case m == 0, short && uint64(n) == size: // which saves asking once more
 			return p.buf[:n], nil

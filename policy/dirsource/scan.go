@@ -13,8 +13,6 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 // entry is what is remembered of a file: enough to see that it has changed.
@@ -93,7 +91,7 @@ func placeOf(path string) (identity, error) {
 
 // look looks at some files. It returns what has changed and which files are
 // busy; errReplaced if the directory is not the one that was scanned.
-func (s *scanner) look(jobs []job) ([]policy.FileChange, []result, error) {
+func (s *scanner) look(jobs []job) ([]FileChange, []result, error) {
 	fd, id, err := openDir(s.dir, unix.O_PATH)
 	if err != nil {
 		return nil, nil, err
@@ -118,7 +116,7 @@ func (s *scanner) look(jobs []job) ([]policy.FileChange, []result, error) {
 
 // scan looks at every file. Unless verify it reads only those whose identity
 // has changed.
-func (s *scanner) scan(verify bool, h hint) ([]policy.FileChange, []result, error) {
+func (s *scanner) scan(verify bool, h hint) ([]FileChange, []result, error) {
 	for range 3 {
 		results, id, err := s.list(verify, h)
 		if err != nil {
@@ -232,7 +230,7 @@ func (s *scanner) probe(fd int, mount uint64, list []job) (results []result) {
 }
 
 // apply remembers what was found.
-func (s *scanner) apply(results []result) (changes []policy.FileChange, waiting []result) {
+func (s *scanner) apply(results []result) (changes []FileChange, waiting []result) {
 	for _, r := range results {
 		old, known := s.entries[r.name]
 		switch r.verdict {
@@ -243,7 +241,7 @@ func (s *scanner) apply(results []result) (changes []policy.FileChange, waiting 
 				delete(s.shared, r.name)
 				delete(s.open, r.name)
 				delete(s.reasons, r.name)
-				changes = append(changes, policy.FileChange{File: policy.File{Name: r.name}, Gone: true})
+				changes = append(changes, FileChange{File: File{Name: r.name}, Gone: true})
 			}
 			continue
 		case busy:
@@ -265,13 +263,13 @@ func (s *scanner) apply(results []result) (changes []policy.FileChange, waiting 
 				e.flags |= flagRacy
 			}
 			if !known || !old.readable() || old.sum != r.sum {
-				changes = append(changes, policy.FileChange{File: policy.File{Name: name, Data: r.data}})
+				changes = append(changes, FileChange{File: File{Name: name, Data: r.data}})
 			}
 			delete(s.reasons, name)
 			put(s.open, name, r.open)
 		case unreadable:
 			if s.reasons[name] != r.reason {
-				changes = append(changes, policy.FileChange{File: policy.File{Name: name, Unreadable: r.reason}})
+				changes = append(changes, FileChange{File: File{Name: name, Unreadable: r.reason}})
 			}
 			e.id, e.flags = 0, e.flags|flagUnreadable
 			s.reasons[name] = r.reason
@@ -289,7 +287,7 @@ func (s *scanner) apply(results []result) (changes []policy.FileChange, waiting 
 		_, was := s.shared[name]
 		put(s.shared, name, r.shared || was && known && old.ino == r.id.ino)
 	}
-	slices.SortFunc(changes, func(a, b policy.FileChange) int { return cmp.Compare(a.File.Name, b.File.Name) })
+	slices.SortFunc(changes, func(a, b FileChange) int { return cmp.Compare(a.File.Name, b.File.Name) })
 	return changes, waiting
 }
 

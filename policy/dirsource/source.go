@@ -33,7 +33,7 @@ type Source struct {
 	updates chan policy.Update
 
 	mu        sync.Mutex
-	tracker   policy.Ledger
+	tracker   Tracker
 	delivered atomic.Bool // the tracker has seen the whole directory
 
 	// The rest belongs to the goroutine of Run.
@@ -123,7 +123,7 @@ func (s *Source) Run(ctx context.Context) error {
 	watched := make(chan error, 1)
 	working.Go(func() { watched <- s.watcher.Run(watch) })
 	if s.cfg.Guarded && len(s.stored) > 0 {
-		s.send(policy.Update{Changes: s.tracker.Restored(), Restored: true})
+		s.send(policy.Update{Changes: s.tracker.Restored().Revisions, Restored: true})
 	}
 	for {
 		select {
@@ -142,15 +142,15 @@ func (s *Source) take(snapshot Snapshot) {
 			s.log.Error(s.String(), zap.String("error", err))
 		}
 	}
-	var change policy.LedgerChange
+	var change Change
 	if first := !s.delivered.Load(); first || len(snapshot.Changes) > 0 {
 		s.mu.Lock()
 		change = s.tracker.Update(snapshot.Changes)
 		if first {
-			s.keep(snapshot.Seq, change.Versions, s.vanished(change.Versions))
+			s.keep(snapshot.Seq, change, s.vanished(change.Revisions))
 			s.delivered.Store(true)
 		} else {
-			s.keep(snapshot.Seq, change.Versions, nil)
+			s.keep(snapshot.Seq, change, nil)
 		}
 		s.mu.Unlock()
 	}
@@ -159,7 +159,7 @@ func (s *Source) take(snapshot Snapshot) {
 			s.log.Error("manifest refused: " + p.Error())
 		}
 	}
-	s.send(policy.Update{Seq: snapshot.Seq, Changes: change.Versions, Since: snapshot.First, Err: snapshot.Err})
+	s.send(policy.Update{Seq: snapshot.Seq, Changes: change.Revisions, Since: snapshot.First, Err: snapshot.Err})
 }
 
 // vanished returns the files in the state directory of which nothing is in
@@ -178,16 +178,16 @@ func (s *Source) vanished(first []policy.RevisionChange) (gone []string) {
 }
 
 // keep hands the contents that were accepted to the keeper.
-func (s *Source) keep(seq uint64, changes []policy.RevisionChange, removed []string) {
-	if s.keeper == nil || len(changes)+len(removed) == 0 {
+func (s *Source) keep(seq uint64, change Change, removed []string) {
+	if s.keeper == nil || len(change.Revisions)+len(removed) == 0 {
 		return
 	}
-	var changed []policy.File
-	for _, c := range changes {
+	var changed []File
+	for i, c := range change.Revisions {
 		if c.After == nil {
 			removed = append(removed, c.Name)
 		} else {
-			changed = append(changed, policy.File{Name: c.Name, Data: c.Data})
+			changed = append(changed, File{Name: c.Name, Data: change.Data[i]})
 		}
 	}
 	s.keeper.add(keeping{seq, changed, removed})

@@ -12,8 +12,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 // The names of files in a state directory.
@@ -35,7 +33,7 @@ const fewFiles = 4
 type Store struct {
 	dir      string
 	sums     map[string]sum // by name of the policy file
-	files    []policy.File  // until somebody takes them
+	files    []File         // until somebody takes them
 	unsynced bool           // the directory could not be brought to disk
 }
 
@@ -76,15 +74,15 @@ func OpenStore(dir string) (*Store, error) {
 		}
 		name := strings.TrimSuffix(r.name, acceptedSuffix)
 		s.sums[name] = r.sum
-		s.files = append(s.files, policy.File{Name: name, Data: r.data})
+		s.files = append(s.files, File{Name: name, Data: r.data})
 	}
-	slices.SortFunc(s.files, func(a, b policy.File) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	return s, nil
 }
 
 // Files returns what was stored when the store was opened, sorted by name. It
 // does so once: the store does not keep it.
-func (s *Store) Files() []policy.File {
+func (s *Store) Files() []File {
 	files := s.files
 	s.files = nil
 	return files
@@ -94,10 +92,10 @@ func (s *Store) Files() []policy.File {
 // What is stored already is not written again. Each file is replaced
 // atomically; all are on disk when Save returns. It goes on after an error and
 // returns all of them.
-func (s *Store) Save(changed []policy.File, removed []string) error {
+func (s *Store) Save(changed []File, removed []string) error {
 	var errs []error
 	failed := func(what string, err error) { errs = append(errs, fmt.Errorf("%s: %w", what, err)) }
-	var todo []policy.File
+	var todo []File
 	for _, f := range changed {
 		switch old, ok := s.sums[f.Name]; {
 		case !IsManifest(f.Name) || f.Name != filepath.Base(f.Name):
@@ -163,7 +161,7 @@ func (s *Store) path(name string) string { return filepath.Join(s.dir, name+acce
 
 // write writes temporary files, which sync brings to disk one by one, and says
 // which of them are complete.
-func (s *Store) write(files []policy.File, temp func(int) string, sync bool, failed func(string, error)) []bool {
+func (s *Store) write(files []File, temp func(int) string, sync bool, failed func(string, error)) []bool {
 	written := make([]bool, len(files))
 	for i, f := range files {
 		if err := writeFile(temp(i), f.Data, sync); err != nil {

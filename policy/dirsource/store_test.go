@@ -6,11 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-func manifest(name string) []byte {
+func manifestNamed(name string) []byte {
 	return []byte("apiVersion: networking.evroclabs.net/v1alpha1\nkind: SecurityGroup\nmetadata: {name: " + name + "}\nspec: {}\n")
 }
 
@@ -24,9 +22,9 @@ func open(t testing.TB, dir string) *Store {
 }
 
 // files are made of pairs of name and content.
-func files(pairs ...string) (list []policy.File) {
+func files(pairs ...string) (list []File) {
 	for i := 0; i < len(pairs); i += 2 {
-		list = append(list, policy.File{Name: pairs[i], Data: []byte(pairs[i+1])})
+		list = append(list, File{Name: pairs[i], Data: []byte(pairs[i+1])})
 	}
 	return list
 }
@@ -39,7 +37,7 @@ func stored(s *Store) string {
 	return strings.Join(out, " ")
 }
 
-func save(t testing.TB, s *Store, changed []policy.File, removed ...string) {
+func save(t testing.TB, s *Store, changed []File, removed ...string) {
 	t.Helper()
 	if err := s.Save(changed, removed); err != nil {
 		t.Fatal(err)
@@ -163,9 +161,9 @@ func BenchmarkStoreSave(b *testing.B) {
 			i := 0
 			for b.Loop() {
 				i++
-				list := make([]policy.File, count)
+				list := make([]File, count)
 				for n := range list {
-					list[n] = policy.File{Name: fmt.Sprintf("%d.yaml", n), Data: fmt.Appendf(nil, "%0500d", i)}
+					list[n] = File{Name: fmt.Sprintf("%d.yaml", n), Data: fmt.Appendf(nil, "%0500d", i)}
 				}
 				save(b, s, list)
 			}

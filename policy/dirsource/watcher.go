@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-
-	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 // The defaults of Options.
@@ -52,7 +50,7 @@ type Snapshot struct {
 	Seq uint64
 	// Changes are sorted by name; those of the first are all the files. A file
 	// that cannot be read says so and keeps the content it had.
-	Changes []policy.FileChange
+	Changes []FileChange
 	// Err says why the directory could not be read; no file changes then.
 	Err error
 	// First is when the first event came that led to this snapshot or to one
@@ -140,7 +138,7 @@ func (w *Watcher) Sync(ctx context.Context) (uint64, error) {
 }
 
 // emit sends a snapshot if something has changed.
-func (w *Watcher) emit(changes []policy.FileChange, err error, first time.Time) {
+func (w *Watcher) emit(changes []FileChange, err error, first time.Time) {
 	if w.ready && len(changes) == 0 && sameError(err, w.err) {
 		return
 	}
@@ -163,14 +161,14 @@ func (w *Watcher) send(s Snapshot) {
 }
 
 // merge joins two lists sorted by name. What is later wins.
-func merge(before, after []policy.FileChange) []policy.FileChange {
+func merge(before, after []FileChange) []FileChange {
 	if len(before) == 0 {
 		return after
 	}
 	if len(after) == 0 {
 		return before
 	}
-	out := make([]policy.FileChange, 0, len(before)+len(after))
+	out := make([]FileChange, 0, len(before)+len(after))
 	for len(before) > 0 && len(after) > 0 {
 		c := cmp.Compare(before[0].File.Name, after[0].File.Name)
 		if c < 0 {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
 const deadline = 10 * time.Second
@@ -28,7 +28,7 @@ type bench struct {
 	cancel  context.CancelFunc
 	ended   chan error
 	last    Snapshot
-	have    map[string]policy.File // what the snapshots amount to
+	have    map[string]File // what the snapshots amount to
 }
 
 // start runs a Watcher on dir, "" for a new one. The resync is so rare that
@@ -46,7 +46,7 @@ func startWith(t *testing.T, dir string, opts Options) *bench {
 			t.Fatal(err)
 		}
 	}
-	b := &bench{T: t, dir: dir, reports: make(chan string, 100), ended: make(chan error, 1), have: map[string]policy.File{}}
+	b := &bench{T: t, dir: dir, reports: make(chan string, 100), ended: make(chan error, 1), have: map[string]File{}}
 	opts.Report = func(err error) { b.reports <- fmt.Sprint(err) }
 	w, err := New(dir, opts)
 	if err != nil {
@@ -90,7 +90,7 @@ func (b *bench) take(s Snapshot) {
 	if s.Seq <= b.last.Seq || s.First.IsZero() {
 		b.Fatalf("snapshot %d after %d, first event %v", s.Seq, b.last.Seq, s.First)
 	}
-	if !slices.IsSortedFunc(s.Changes, func(x, y policy.FileChange) int { return cmp.Compare(x.File.Name, y.File.Name) }) {
+	if !slices.IsSortedFunc(s.Changes, func(x, y FileChange) int { return cmp.Compare(x.File.Name, y.File.Name) }) {
 		b.Fatalf("not sorted: %v", s.Changes)
 	}
 	b.last = s
@@ -239,9 +239,9 @@ func TestWatcherUnreadableKeepsContent(t *testing.T) {
 	b.must(os.Symlink("/dev/zero", b.path("z.yaml")))
 	b.until("a.yaml=2 (is not a regular file); z.yaml= (is not a regular file)")
 	b.must(os.Remove(b.path("z.yaml")))
-	b.must(os.Truncate(b.mk("big"), policy.MaxFileSize+1))
+	b.must(os.Truncate(b.mk("big"), manifest.MaxFileSize+1))
 	b.must(os.Rename(b.path("big"), b.path("a.yaml")))
-	b.until(fmt.Sprintf("a.yaml=2 (is larger than %d bytes)", policy.MaxFileSize))
+	b.until(fmt.Sprintf("a.yaml=2 (is larger than %d bytes)", manifest.MaxFileSize))
 	b.replace("a.yaml", "3")
 	b.until("a.yaml=3")
 }

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 // noLeases makes leases not to be had, as on a file of somebody else.
@@ -243,21 +241,21 @@ func TestUnreceivedSnapshotsAreMerged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := func(name, data string) policy.FileChange {
-		return policy.FileChange{File: policy.File{Name: name, Data: []byte(data)}}
+	text := func(name, data string) FileChange {
+		return FileChange{File: File{Name: name, Data: []byte(data)}}
 	}
 	start := time.Now()
-	w.emit([]policy.FileChange{text("b", "1"), text("d", "1")}, nil, start.Add(time.Second))
-	w.emit([]policy.FileChange{text("a", "2"), {File: policy.File{Name: "b"}, Gone: true}, text("c", "2")}, nil, start)
+	w.emit([]FileChange{text("b", "1"), text("d", "1")}, nil, start.Add(time.Second))
+	w.emit([]FileChange{text("a", "2"), {File: File{Name: "b"}, Gone: true}, text("c", "2")}, nil, start)
 	w.emit(nil, nil, start.Add(2*time.Second)) // nothing
 	w.emit(nil, errors.New("gone"), start.Add(3*time.Second))
 	s := <-w.Snapshots()
 	const format = "%v %v %v %v"
 	if got := fmt.Sprintf(format, s.Seq, s.Err, s.First == start, s.Changes); got != fmt.Sprintf(format, 3, "gone", true,
-		[]policy.FileChange{text("a", "2"), {File: policy.File{Name: "b"}, Gone: true}, text("c", "2"), text("d", "1")}) {
+		[]FileChange{text("a", "2"), {File: File{Name: "b"}, Gone: true}, text("c", "2"), text("d", "1")}) {
 		t.Errorf("got %s", got)
 	}
-	w.emit([]policy.FileChange{text("b", "3")}, nil, start)
+	w.emit([]FileChange{text("b", "3")}, nil, start)
 	if s := <-w.Snapshots(); s.Seq != 4 || len(s.Changes) != 1 {
 		t.Errorf("got %+v", s)
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
 const exampleDir = "../../docs/example"
@@ -55,7 +55,7 @@ func TestEdits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, problems := policy.Decode(policy.File{Name: changed, Data: []byte(text)}); len(problems) > 0 {
+		if _, problems := manifest.Decode(manifest.File{Name: changed, Data: []byte(text)}); len(problems) > 0 {
 			t.Error(problems)
 		}
 		want := "webSG  - {name: http, direction: Ingress, protocol: TCP, port: 80}\n" +

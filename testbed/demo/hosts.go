@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -26,7 +27,7 @@ var outsideAddrs = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.M
 
 // inventory is what the manifests say there is.
 type inventory struct {
-	files    []policy.File
+	files    []manifest.File
 	vms      []policy.VirtualMachine
 	prefixes []netip.Prefix // of the subnets
 }
@@ -45,8 +46,8 @@ func readExample(dir string) (inventory, error) {
 		if err != nil {
 			return inv, err
 		}
-		f := policy.File{Name: filepath.Base(name), Data: data}
-		objects, problems := policy.Decode(f)
+		f := manifest.File{Name: filepath.Base(name), Data: data}
+		objects, problems := manifest.Decode(f)
 		for _, p := range problems {
 			err = errors.Join(err, p)
 		}

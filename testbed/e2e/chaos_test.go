@@ -18,6 +18,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -208,7 +209,7 @@ func (c *chaos) written(s control.Status) *policy.Policy {
 	for _, f := range s.Files {
 		data, err := os.ReadFile(c.path("policy", f.Name))
 		must(c.t, err)
-		o, problems := policy.Decode(policy.File{Name: f.Name, Data: data})
+		o, problems := manifest.Decode(manifest.File{Name: f.Name, Data: data})
 		if len(problems) > 0 || f.State != "accepted" {
 			c.t.Fatalf("%s is %s: %v", f.Name, f.State, problems)
 		}

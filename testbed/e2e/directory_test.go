@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
-	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -127,7 +127,7 @@ func TestBrokenDirectory(t *testing.T) {
 				t.Errorf("%s.yaml is %s", name, got)
 			}
 		}
-		if got := stateOf(s, "huge.yaml"); !strings.Contains(got, fmt.Sprint(policy.MaxFileSize)) {
+		if got := stateOf(s, "huge.yaml"); !strings.Contains(got, fmt.Sprint(manifest.MaxFileSize)) {
 			t.Errorf("huge.yaml is %s", got)
 		}
 		for name, want := range map[string]string{"empty.yaml": "accepted", "groups.yaml": "accepted", ".hidden.yaml": "absent", "notes.txt": "absent"} {

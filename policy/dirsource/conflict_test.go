@@ -1,0 +1,198 @@
+package dirsource
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/ovs-sg/ovs-sg/policy"
+	"github.com/ovs-sg/ovs-sg/policy/internal/policytest"
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
+)
+
+// Accept is what a Tracker is held against: it decides which revision of each
+// file is in force, given those that were in force before and all the files that
+// are in the directory now. Both results are sorted by name.
+func Accept(previous []policy.Revision, files []File) ([]policy.Revision, []policy.UnitStatus) {
+	files = slices.Clone(files)
+	slices.SortStableFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
+	files = slices.CompactFunc(files, func(a, b File) bool { return a.Name == b.Name })
+	before := make(map[string]*policy.Revision, len(previous))
+	for i := range previous {
+		before[previous[i].Name] = &previous[i]
+	}
+	all := make(candidates, len(files))
+	for i, f := range files {
+		now := contentOf(f)
+		all[i] = newCandidate(now, before[f.Name], func() (*policy.Revision, []policy.Problem) {
+			o, errs := manifest.Decode(manifest.File{Name: f.Name, Data: f.Data})
+			if len(errs) > 0 {
+				return nil, errs
+			}
+			return &policy.Revision{Name: now.name, Sum: now.sum, Objects: o}, nil
+		})
+	}
+	all.settle()
+	all.restore()
+	var revisions []policy.Revision
+	status := make([]policy.UnitStatus, 0, len(all))
+	for _, c := range all {
+		if v := c.chosen(); v != nil {
+			revisions = append(revisions, *v)
+		}
+		status = append(status, all.status(c))
+	}
+	return revisions, status
+}
+
+// directory runs Accept through states of a directory. A file's text is a list
+// of group names, "!" for a file that does not decode, "?" for unreadable.
+type directory struct{ inForce []policy.Revision }
+
+func (d *directory) step(files map[string]string) []string {
+	var fs []File
+	for name, text := range files {
+		fs = append(fs, asFile(name, text))
+	}
+	var status []policy.UnitStatus
+	d.inForce, status = Accept(d.inForce, fs)
+	var out []string
+	for _, s := range status {
+		line := fmt.Sprintf("%s %s", s.Name, s.State)
+		for _, v := range d.inForce {
+			if v.Name == s.Name {
+				var names []string
+				for _, g := range v.Objects.Groups {
+					names = append(names, g.Key.Name)
+				}
+				line += fmt.Sprintf(" %v", names)
+			}
+		}
+		if len(s.Errors) > 0 {
+			line += " " + s.Errors[0].Reason
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func asFile(name, text string) File {
+	switch text {
+	case "!":
+		return File{Name: name, Data: []byte("{")}
+	case "?":
+		return File{Name: name, Unreadable: "permission denied"}
+	}
+	var src strings.Builder
+	for _, g := range strings.Fields(text) {
+		src.WriteString(policytest.Group("default", g))
+	}
+	return File{Name: name, Data: []byte(src.String())}
+}
+
+func TestAccept(t *testing.T) {
+	const broken = "not YAML: did not find expected node content"
+	already := func(g, at string) string {
+		return "SecurityGroup default/" + g + " is already defined at " + at + ":1:1"
+	}
+	type files = map[string]string
+	tests := []struct {
+		name   string
+		states []files
+		want   []string // after the last state
+	}{
+		{"all good", []files{{"a": "x", "b": "y z"}}, []string{"a accepted [x]", "b accepted [y z]"}},
+		{"bad at first", []files{{"a": "!"}}, []string{"a rejected " + broken}},
+		{"keeps the last good", []files{{"a": "x"}, {"a": "!"}}, []string{"a kept [x] " + broken}},
+		{"and again", []files{{"a": "x"}, {"a": "!"}, {"a": "!"}}, []string{"a kept [x] " + broken}},
+		{"until it is good", []files{{"a": "x"}, {"a": "!"}, {"a": "y"}}, []string{"a accepted [y]"}},
+		{"gone is gone", []files{{"a": "x", "b": "y"}, {"b": "y"}}, []string{"b accepted [y]"}},
+		{"bad and gone", []files{{"a": "x"}, {"a": "!"}, {}}, nil},
+		{"bad, gone and back", []files{{"a": "x"}, {"a": "!"}, {}, {"a": "!"}}, []string{"a rejected " + broken}},
+		{"unreadable", []files{{"a": "x"}, {"a": "?"}}, []string{"a kept [x] cannot be read: permission denied"}},
+		{"unreadable at first", []files{{"a": "?"}}, []string{"a rejected cannot be read: permission denied"}},
+		{"empty from the start", []files{{"a": ""}}, []string{"a accepted []"}},
+		{"become empty", []files{{"a": "x"}, {"a": ""}}, []string{"a kept [x] empty, where something is in force: remove the file to revoke it"}},
+		{"duplicate at first: by name", []files{{"b": "x", "a": "x"}}, []string{"a accepted [x]", "b rejected " + already("x", "a")}},
+		{"duplicate later: who had it", []files{{"b": "x", "a": "y"}, {"b": "x", "a": "x"}}, []string{"a kept [y] " + already("x", "b"), "b accepted [x]"}},
+		{"duplicate later, both changed: who had it", []files{{"b": "x"}, {"b": "x n", "a": "x"}}, []string{"a rejected " + already("x", "b"), "b accepted [x n]"}},
+		{"the surest refusal comes first", []files{{"b": "z", "c": "y", "d": "w"}, {"a": "x y", "b": "x w", "c": "y", "d": "z"}}, []string{"a rejected " + "SecurityGroup default/x is already defined at b:1:1", "b accepted [x w]", "c accepted [y]", "d accepted [z]"}},
+		{"refused as a whole", []files{{"b": "x"}, {"b": "x", "a": "new x"}}, []string{"a rejected " + already("x", "b"), "b accepted [x]"}},
+		{"moved", []files{{"a": "x y", "b": "z"}, {"a": "x", "b": "z y"}}, []string{"a accepted [x]", "b accepted [z y]"}},
+		{"swapped", []files{{"a": "x", "b": "y"}, {"a": "y", "b": "x"}}, []string{"a accepted [y]", "b accepted [x]"}},
+		{"renamed file", []files{{"a": "x"}, {"b": "x"}}, []string{"b accepted [x]"}},
+		{"moved away from a broken file", []files{{"a": "x y", "b": "z"}, {"a": "!", "b": "z y"}}, []string{"a kept [x y] " + broken, "b kept [z] " + "SecurityGroup default/y is already defined at a:7:1"}},
+		{"the loser's old version stands against a third", []files{{"a": "x", "b": "y", "c": "z"}, {"a": "x", "b": "x", "c": "y"}}, []string{"a accepted [x]", "b kept [y] " + already("x", "a"), "c kept [z] " + already("y", "b")}},
+		{"a refused file is in nobody's way", []files{{"a": "x", "c": "z"}, {"a": "x", "b": "x n", "c": "n"}}, []string{"a accepted [x]", "b rejected " + already("x", "a"), "c accepted [n]"}},
+		{"refused for a file that is refused itself", []files{{"b": "z"}, {"a": "n z", "b": "z n"}}, []string{"a rejected SecurityGroup default/n is already defined at b:7:1", "b accepted [z n]"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var d directory
+			var got []string
+			for _, s := range test.states {
+				got = d.step(s)
+			}
+			policytest.Lines(t, got, test.want)
+		})
+	}
+}
+
+func TestAcceptReportsEveryConflict(t *testing.T) {
+	_, status := Accept(nil, []File{asFile("a", "x y"), asFile("b", "y n x")})
+	if len(status[1].Errors) != 2 {
+		t.Errorf("got %v", status[1].Errors)
+	}
+}
+
+// TestAcceptProperties: nothing is ever defined twice, the result does not
+// depend on the order of the files, is the same when nothing changes, and a
+// refused file really cannot be there.
+func TestAcceptProperties(t *testing.T) {
+	names := []string{"a", "b", "c", "d"}
+	texts := []string{"", "!", "?", "x", "y", "z", "x y", "y z", "z x", "x w", "w"}
+	rapid.Check(t, func(t *rapid.T) {
+		var inForce []policy.Revision
+		for range rapid.IntRange(1, 4).Draw(t, "states") {
+			var files []File
+			for _, n := range names {
+				if i := rapid.IntRange(-1, len(texts)-1).Draw(t, n); i >= 0 {
+					files = append(files, asFile(n, texts[i]))
+				}
+			}
+			next, status := Accept(inForce, files)
+			turned, turnedStatus := Accept(inForce, rapid.Permutation(files).Draw(t, "order"))
+			if !reflect.DeepEqual(next, turned) || !reflect.DeepEqual(status, turnedStatus) {
+				t.Fatalf("order matters: %v, %v", status, turnedStatus)
+			}
+			again, againStatus := Accept(next, files)
+			if !reflect.DeepEqual(next, again) || !reflect.DeepEqual(status, againStatus) {
+				t.Fatalf("a second time it is different: %v, %v", status, againStatus)
+			}
+			var all []policy.Objects
+			for _, v := range next {
+				all = append(all, v.Objects)
+			}
+			if _, errs := policy.New(all, policy.Options{}); len(errs) > 0 {
+				t.Fatalf("defined twice: %v", errs)
+			}
+			for i, s := range status {
+				if (s.State == policy.Accepted) != (len(s.Errors) == 0) {
+					t.Fatalf("state without reason: %+v", s)
+				}
+				f := files[i]
+				had := slices.IndexFunc(inForce, func(v policy.Revision) bool { return v.Name == f.Name })
+				has := slices.IndexFunc(next, func(v policy.Revision) bool { return v.Name == f.Name })
+				if had >= 0 && has < 0 {
+					t.Fatalf("%s lost what was in force", f.Name)
+				}
+			}
+			inForce = next
+		}
+	})
+}
