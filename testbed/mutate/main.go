@@ -50,7 +50,7 @@ func main() {
 	flag.IntVar(&c.jobs, "jobs", max(1, runtime.NumCPU()/2), "tried at the same time")
 	flag.BoolVar(&c.list, "list", false, "only list them")
 	flag.StringVar(&c.reasons, "equivalent", "testbed/mutate/equivalent.txt", "the survivors that no test can notice")
-	flag.StringVar(&c.tests, "tests", "./flows/...", "the packages whose tests are run")
+	flag.StringVar(&c.tests, "tests", "./flows/... ./controller", "the `packages` whose tests are run")
 	quick := flag.Bool("quick", false, "without the tests that take a minute")
 	flag.Parse()
 	c.stages = stages
