@@ -26,8 +26,8 @@ FUZZERS = policy/manifest:FuzzDecode flows/openflow:FuzzDecodeFlowStats flows/op
 export GOFLAGS := $(GOFLAGS) $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 
 # Packages with tests that need neither Open vSwitch nor root, but for
-# those of flows that ask a switch.
-FAST = ./policy/... ./flows ./cmd/...
+# those of flows/compile that ask a switch.
+FAST = ./policy/... ./flows ./flows/pipeline ./flows/compile ./cmd/...
 ASK  = ^TestExact|OnSwitch|ThroughConn
 # Packages with tests against a private Open vSwitch.
 OVS  = ./ovsdb/... ./flows/... ./controller/...
@@ -51,7 +51,7 @@ build: tools ## Build bin/ovs-sg.
 test: provision build fuzz ## Run every test, with the race detector, and fuzz for a while. Needs root.
 	$(GO) vet ./...
 	@echo 'The race detector is slow: the flows are held against the reference without it, then with.'
-	REQUIRE_OVS=1 $(GO) test ./flows -timeout $(TIMEOUT) -v -run '^TestExact$$' | grep -v '^==='
+	REQUIRE_OVS=1 $(GO) test ./flows/compile -timeout $(TIMEOUT) -v -run '^TestExact$$' | grep -v '^==='
 	REQUIRE_OVS=1 $(GO) test -race -timeout $(TIMEOUT) ./...
 
 fuzz: tools ## Fuzz what is read from outside, FUZZ=5s for each decoder.
@@ -75,18 +75,18 @@ bench-agent: provision build ## Measure agent and data path beside the machine's
 	@bin/bench --sizes $(SIZES) --churn $(CHURN) $(if $(ONLY),--only $(ONLY),--doc docs/performance.md)
 
 bench-go: provision ## Run the Go benchmarks; BENCH=expression chooses.
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 200ms -benchmem ./policy/... ./flows/openflow ./ovsdb/vswitch ./controller
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 200ms -benchmem ./policy/... ./flows/pipeline ./flows/openflow ./ovsdb/vswitch ./controller
 
 soak: provision ## Random policies, chaos and packets, in rounds of SOAK=10m, until one fails or you stop it.
 	@n=0; while :; do \
 		n=$$((n + 1)); echo "round $$n"; \
-		REQUIRE_OVS=1 $(GO) test ./flows -count=1 -timeout 0 -run '^TestExact$$' -soak $(SOAK); \
+		REQUIRE_OVS=1 $(GO) test ./flows/compile -count=1 -timeout 0 -run '^TestExact$$' -soak $(SOAK); \
 		REQUIRE_OVS=1 $(GO) test ./testbed/e2e -count=1 -timeout 0 -run '^TestChaos$$' -chaos $(SOAK); \
 		REQUIRE_OVS=1 $(GO) test -count=1 -timeout $(TIMEOUT) $(TRAFFIC); \
 	done
 
 exact: provision ## Hold the flows against the reference on random policies for SOAK=10m; SEED=n: replay one.
-	REQUIRE_OVS=1 $(GO) test ./flows -count=1 -timeout 0 -v -run '^TestExact$$' $(if $(SEED),-seed $(SEED),-soak $(SOAK))
+	REQUIRE_OVS=1 $(GO) test ./flows/compile -count=1 -timeout 0 -v -run '^TestExact$$' $(if $(SEED),-seed $(SEED),-soak $(SOAK))
 
 mutate: provision ## Plant mistakes in the compiler, one at a time, and say which no test notices. Ten minutes.
 	$(GO) run ./testbed/mutate
@@ -97,8 +97,8 @@ lint: tools ## Run go vet, gofmt and, if it is installed, golangci-lint.
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo 'golangci-lint is not installed: skipped'; fi
 
 golden: provision ## Rewrite the golden flows; read the diff as an operator would.
-	$(GO) test ./flows -run CompileGolden -update
-	@git --no-pager diff --stat -- flows/testdata
+	$(GO) test ./flows/compile -run 'CompileGolden|TestLayout' -update
+	@git --no-pager diff --stat -- flows/compile/testdata
 
 map: tools ## Redraw the map of the packages in docs/contributing.md.
 	@$(GO) test . -run '^TestMap$$' -update

@@ -22,10 +22,12 @@ const module = "github.com/ovs-sg/ovs-sg"
 var arrows = map[string][]string{
 	"":                           {},
 	"cmd/ovs-sg":                 {"controller", "controller/control", "flows", "flows/openflow", "ovsdb/unixctl", "ovsdb/vswitch", "policy", "policy/dirsource", "policy/manifest", "policy/resolve"},
-	"controller":                 {"controller/control", "flows", "ovsdb/vswitch", "policy", "policy/resolve"},
+	"controller":                 {"controller/control", "flows", "flows/compile", "ovsdb/vswitch", "policy", "policy/resolve"},
 	"controller/control":         {},
 	"flows":                      {"policy"},
+	"flows/compile":              {"flows", "flows/pipeline", "policy"},
 	"flows/openflow":             {"flows", "policy"},
+	"flows/pipeline":             {"flows", "policy"},
 	"ovsdb":                      {},
 	"ovsdb/unixctl":              {},
 	"ovsdb/vswitch":              {"ovsdb"},
@@ -49,7 +51,7 @@ var owners = map[string]string{
 	"github.com/ovn-kubernetes/libovsdb":     "ovsdb",
 	"github.com/digitalocean/go-openvswitch": "testbed",
 	"github.com/prometheus/client_golang":    "controller cmd/ovs-sg",
-	"go.yaml.in/yaml":                        "cmd/ovs-sg policy/manifest flows",
+	"go.yaml.in/yaml":                        "cmd/ovs-sg policy/manifest flows/compile",
 	"github.com/alecthomas/kong":             "cmd/ovs-sg",
 	"github.com/coreos/go-systemd":           "cmd/ovs-sg",
 }
@@ -57,7 +59,7 @@ var owners = map[string]string{
 // pure packages go from values to values: no file, no socket, no clock, no log.
 // Of package time they use the types that they pass on.
 var (
-	pure   = []string{"policy", "policy/internal/multimap", "policy/manifest", "policy/resolve", "flows"}
+	pure   = []string{"policy", "policy/internal/multimap", "policy/manifest", "policy/resolve", "flows", "flows/pipeline", "flows/compile"}
 	impure = []string{"os", "os/exec", "os/signal", "io/fs", "io/ioutil", "net", "net/http", "syscall", "math/rand", "math/rand/v2",
 		"crypto/rand", "log", "log/slog", "path/filepath", "go.uber.org/zap"}
 )

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 	"github.com/ovs-sg/ovs-sg/policy/resolve"
@@ -52,7 +53,7 @@ func BenchmarkChange(b *testing.B) {
 	for _, members := range []int{100, 1000, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
 			var ledger dirsource.Tracker
-			book, compiler := resolve.New(policy.Options{}), flows.NewCompiler()
+			book, compiler := resolve.New(policy.Options{}), compile.New()
 			files, vifs := crowd(members)
 			if _, _, err := compiler.Update(book.Update(ledger.Update(files).Revisions, vifs), flows.Host{}); err != nil {
 				b.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy/manifest"
 	"github.com/ovs-sg/ovs-sg/testbed"
@@ -413,7 +414,7 @@ func withEpoch(t *testing.T, old *flows.Set, epoch uint32) *flows.Set {
 	h := newHost(vswitch.Snapshot{Bridge: vswitch.Bridge{Exists: true}, Ports: twoPorts})
 	objects, _ := manifest.Decode(manifest.File{Name: "policy.yaml", Data: []byte(twoVMs(nil, ssh, egress))})
 	m := model(objects, h.vifs)
-	out, err := flows.Compile(flows.Input{Model: m, Infra: h.infra, Classes: map[uint16]flows.Class{2: {Epochs: flows.Epochs{epoch, epoch}}, 3: {Epochs: flows.Epochs{epoch, epoch}}}})
+	out, err := compile.Full(compile.Input{Model: m, Host: flows.Host{Infra: h.infra}, Classes: map[uint16]compile.Class{2: {Epochs: flows.Epochs{epoch, epoch}}, 3: {Epochs: flows.Epochs{epoch, epoch}}}})
 	if err != nil || out.Len() != old.Len() {
 		t.Fatalf("%v, %d flows, %d before", err, out.Len(), old.Len())
 	}

@@ -7,7 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
-	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
@@ -79,9 +79,9 @@ func (d *desired) update(vifs []policy.VIF) policy.ModelChange {
 	if d.guard == guarding && d.maxRevoke > 0 && len(d.pending) > 0 {
 		// The ports first: what they take away is not the policy's doing.
 		d.untold = d.untold.Compose(d.resolver.Update(nil, vifs))
-		before := flows.NewGrants(d.resolver.Local())
+		before := compile.NewGrants(d.resolver.Local())
 		change := d.resolver.Update(d.pending, vifs)
-		held := d.weigh(flows.NewGrants(d.resolver.Local()).Revokes(before))
+		held := d.weigh(compile.NewGrants(d.resolver.Local()).Revokes(before))
 		d.hold(held)
 		if held != nil {
 			d.resolver.Update(policy.Invert(d.pending), vifs)
@@ -104,7 +104,7 @@ func (d *desired) told() policy.ModelChange {
 }
 
 // weigh says why a change is to be held, or nil.
-func (d *desired) weigh(r flows.Revocation) *control.Held {
+func (d *desired) weigh(r compile.Revocation) *control.Held {
 	held := &control.Held{Rules: r.Before, Removed: r.Removed, VMs: r.Ports, Cut: r.Cut}
 	switch {
 	case r.Ports > 0 && r.Cut == r.Ports:

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
@@ -39,7 +40,7 @@ type enforcer struct {
 	installed *flows.Set      // nil: unknown
 	early     chan dialled    // the first connection, while it is being opened; else nil
 
-	compiler *flows.Compiler
+	compiler *compile.Compiler
 	takeover takeover
 	prepared bool // the bridge was set up in OVSDB at least once
 	// revalidated: the datapath has followed the last change of flows.
@@ -48,7 +49,7 @@ type enforcer struct {
 }
 
 func newEnforcer(cfg Config) enforcer {
-	return enforcer{cfg: cfg, log: cfg.Logger, compiler: flows.NewCompiler(), flushes: flushes{}}
+	return enforcer{cfg: cfg, log: cfg.Logger, compiler: compile.New(), flushes: flushes{}}
 }
 
 // outcome is what an apply did.
@@ -182,12 +183,12 @@ func (e *enforcer) takeOver(all *flows.Set, local *policy.Model) (*flows.Set, er
 		}
 	}
 	raise := func(d policy.Direction) {
-		e.compiler.Raise(d)
+		e.compiler.RaiseEpochs(d)
 		if e.compiler.Wrapped() {
 			e.flushes.everything()
 		}
 	}
-	egress, ingress := flows.MembersShrank(all, e.installed)
+	egress, ingress := compile.MembersShrank(all, e.installed)
 	if egress {
 		raise(policy.Egress)
 	}

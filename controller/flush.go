@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
@@ -15,7 +16,7 @@ import (
 // those of an address. The zero target is every zone.
 type flushTarget struct {
 	zone uint16
-	addr flows.Place // Addr not valid: all
+	addr compile.Place // Addr not valid: all
 }
 
 // flushes are the targets to flush, because a port or an address passes to
@@ -27,20 +28,20 @@ func (fs flushes) everything() { fs[flushTarget{}] = true }
 // resident is the port and the VM that have an address.
 type resident struct {
 	port  uint16
-	owner flows.Owner
+	owner compile.Owner
 }
 
 // endpoints adds the targets that a change of endpoints calls for.
 func (fs flushes) endpoints(changes []policy.Change[policy.Endpoint]) {
-	was, now := map[flows.Place]resident{}, map[flows.Place]resident{}
-	ports := [2]map[uint16]flows.Owner{{}, {}}
-	note := func(e *policy.Endpoint, places map[flows.Place]resident, ports map[uint16]flows.Owner) {
+	was, now := map[compile.Place]resident{}, map[compile.Place]resident{}
+	ports := [2]map[uint16]compile.Owner{{}, {}}
+	note := func(e *policy.Endpoint, places map[compile.Place]resident, ports map[uint16]compile.Owner) {
 		if e == nil || e.MAC.IsZero() {
 			return
 		}
-		owner := flows.Owner{MAC: e.MAC, Tag: e.Tag}
+		owner := compile.Owner{MAC: e.MAC, Tag: e.Tag}
 		ports[e.OFPort] = owner
-		for _, place := range flows.Places(e) {
+		for _, place := range compile.Places(e) {
 			places[place] = resident{e.OFPort, owner}
 		}
 	}
@@ -53,9 +54,9 @@ func (fs flushes) endpoints(changes []policy.Change[policy.Endpoint]) {
 
 // taken adds the targets that the difference of two sets of flows calls for.
 func (fs flushes) taken(installed, desired *flows.Set) {
-	residents := func(s *flows.Set) (map[uint16]flows.Owner, map[flows.Place]resident) {
-		ports, places := flows.Owners(s)
-		out := map[flows.Place]resident{}
+	residents := func(s *flows.Set) (map[uint16]compile.Owner, map[compile.Place]resident) {
+		ports, places := compile.Owners(s)
+		out := map[compile.Place]resident{}
 		for place, port := range places {
 			out[place] = resident{port, ports[port]}
 		}
@@ -66,9 +67,9 @@ func (fs flushes) taken(installed, desired *flows.Set) {
 	fs.compare(before, after, was, now)
 }
 
-func (fs flushes) compare(before, after map[uint16]flows.Owner, was, now map[flows.Place]resident) {
+func (fs flushes) compare(before, after map[uint16]compile.Owner, was, now map[compile.Place]resident) {
 	differ(before, after, func(port uint16) { fs[flushTarget{zone: port}] = true })
-	differ(was, now, func(p flows.Place) { fs[flushTarget{flows.LocalZone(p.Tag), p}] = true })
+	differ(was, now, func(p compile.Place) { fs[flushTarget{flows.LocalZone(p.Tag), p}] = true })
 }
 
 // differ calls f for each key under which two maps differ.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
@@ -19,11 +20,11 @@ func (r *rig) asFresh(s state) {
 		r.t.Fatal(problems)
 	}
 	m := model(objects, h.vifs)
-	var in flows.Input
+	var in compile.Input
 	if err := r.c.do(r.t.Context(), func() { in = r.c.enforcer.compiler.Input() }); err != nil {
 		r.t.Fatal(err)
 	}
-	want, err := flows.Compile(flows.Input{Model: m, Infra: h.infra, Classes: in.Classes, Mark: in.Mark})
+	want, err := compile.Full(compile.Input{Model: m, Host: flows.Host{Infra: h.infra}, Classes: in.Classes, HighestEpoch: in.HighestEpoch})
 	if err != nil {
 		r.t.Fatal(err)
 	}

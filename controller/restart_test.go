@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
@@ -47,7 +48,7 @@ func TestWrapWhenTakingOver(t *testing.T) {
 	objects, _ := manifest.Decode(manifest.File{Name: "policy.yaml", Data: []byte(twoVMs(far, both...))})
 	m := model(objects, h.vifs)
 	e := flows.Epochs{flows.MaxEpoch, flows.MaxEpoch}
-	set, err := flows.Compile(flows.Input{Model: m, Infra: h.infra, Classes: map[uint16]flows.Class{2: {Epochs: e}, 3: {Epochs: flows.Epochs{3, 3}}}})
+	set, err := compile.Full(compile.Input{Model: m, Host: flows.Host{Infra: h.infra}, Classes: map[uint16]compile.Class{2: {Epochs: e}, 3: {Epochs: flows.Epochs{3, 3}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,8 +13,8 @@ const (
 	portNormal uint32 = 0xfffffffa
 )
 
-// portController as the 16-bit in_port that actions can set: the port number
-// a controller uses for packets of its own. NORMAL learns no MAC from it.
+// portController16 is OFPP_CONTROLLER as the 16-bit in_port that actions can set:
+// the port of packets that a controller sends. NORMAL learns no MAC from it.
 const portController16 = 0xfffd
 
 // Actions is what a flow does: OpenFlow 1.4 instructions in wire form, at
@@ -22,7 +22,7 @@ const portController16 = 0xfffd
 // equal exactly if the two do the same. The zero Actions drop.
 type Actions struct{ wire string }
 
-// Wire is the wire form.
+// Wire returns the wire form.
 func (a Actions) Wire() string { return a.wire }
 
 const (
@@ -43,11 +43,15 @@ const (
 	nxCTClear        = 43
 )
 
+// Drop in place of the next table ends the way of a packet: what the actions do
+// not output is dropped.
+const Drop = -1
+
 // Action is one action in wire form.
 type Action []byte
 
-// NewActions makes instructions from actions and, if next is not negative,
-// a goto_table.
+// NewActions makes instructions from actions and, unless next is [Drop], a
+// goto_table.
 func NewActions(next int, as ...Action) Actions {
 	var b []byte
 	n := 0
@@ -68,7 +72,7 @@ func NewActions(next int, as ...Action) Actions {
 	return Actions{string(b)}
 }
 
-// ParseActions takes instructions as the switch sends them. Errors: lengths
+// ParseActions reads instructions as the switch sends them. Errors: lengths
 // that do not add up.
 func ParseActions(wire []byte) (Actions, error) {
 	for rest := wire; len(rest) > 0; {
@@ -125,15 +129,15 @@ type Bits struct {
 	N      int
 }
 
-// Whole is all bits of a field.
+// Whole returns all bits of a field.
 func Whole(f Field) Bits {
 	if f == FieldVLANVID {
-		return Bits{f, 0, 12} // the flag that says there is a tag is no part of it
+		return Bits{f, 0, 12} // without the flag for the presence of a tag
 	}
 	return Bits{f, 0, 8 * f.size()}
 }
 
-// Low is the lowest n bits of a field.
+// Low returns the lowest n bits of a field.
 func Low(f Field, n int) Bits { return Bits{f, 0, n} }
 
 func (b Bits) ofsNBits() uint16 { return uint16(b.Offset<<6 | b.N - 1) }
@@ -165,8 +169,8 @@ func Load(dst Bits, v uint64) Action {
 // nxmInPort is NXM_OF_IN_PORT, which only actions use.
 var nxmInPort = header(classNXM0, 0, 2)
 
-// LoadInPort sets in_port to the controller's, so that what follows takes the
-// packet for one of the controller's own.
+// LoadInPort sets in_port to the controller's, so that the actions behind it take
+// the packet for one that the controller sent.
 func LoadInPort() Action {
 	b := []byte{0, 15}
 	b = binary.BigEndian.AppendUint32(b, nxmInPort)
@@ -200,10 +204,10 @@ func OutputReg(reg Field) Action {
 // PushVLAN adds an empty 802.1Q tag.
 func PushVLAN() Action { return action(actionPushVLAN, 0x81, 0) }
 
-// PopVLAN takes the outer tag away; needs a match on Tagged or VLAN.
+// PopVLAN removes the outer tag; the flow must match Tagged or VLAN.
 func PopVLAN() Action { return action(actionPopVLAN) }
 
-// Resubmit looks the packet up in another table, then goes on behind.
+// Resubmit looks the packet up in another table, then goes on with the next action.
 func Resubmit(table uint8) Action { return nicira(nxResubmitTable, 0xff, 0xf8, table, 0, 0, 0) }
 
 // CTClear forgets the connection tracking state of the packet.
@@ -213,11 +217,12 @@ func CTClear() Action { return nicira(nxCTClear) }
 // holds, and on to a table.
 func Track(zone Bits, table uint8) Action { return ct(0, zone, table) }
 
-// Commit commits the connection in the zone that zone holds; exec is done to
-// the connection's entry.
+// Commit commits the connection in the zone that zone holds; the actions exec
+// change the connection's entry.
 func Commit(zone Bits, exec ...Action) Action { return ct(1, zone, 0xff, exec...) }
 
-// CommitTrack is Commit, and the packet, tracked anew, goes on in a table.
+// CommitTrack is Commit, after which the packet is tracked anew and goes on in a
+// table.
 func CommitTrack(zone Bits, table uint8, exec ...Action) Action { return ct(1, zone, table, exec...) }
 
 func ct(flags uint16, zone Bits, table uint8, exec ...Action) Action {
@@ -238,7 +243,8 @@ type Conjunction struct {
 	K, N uint8
 }
 
-func (c Conjunction) action() Action {
+// Action is the action that adds the clause to a flow.
+func (c Conjunction) Action() Action {
 	return nicira(nxConjunction, append([]byte{c.K - 1, c.N}, binary.BigEndian.AppendUint32(nil, c.ID)...)...)
 }
 
@@ -253,8 +259,9 @@ func splitActions(b []byte) (as []Action) {
 	return as
 }
 
-// reg returns what the actions set a register to.
-func (a Actions) reg(reg Field) (v uint32, ok bool) {
+// Reg returns the value that the actions set a register to; ok is false if they
+// do not set it as a whole.
+func (a Actions) Reg(reg Field) (v uint32, ok bool) {
 	for rest := []byte(a.wire); len(rest) >= 8; rest = rest[binary.BigEndian.Uint16(rest[2:]):] {
 		if binary.BigEndian.Uint16(rest) != instructionApply {
 			continue

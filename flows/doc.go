@@ -1,23 +1,12 @@
-// Package flows compiles what a host must enforce into OpenFlow flows.
+// Package flows is the vocabulary of OpenFlow flows: fields, matches, actions,
+// flows, sets of flows and what differs between two sets, with the tables,
+// registers, causes and cookies of the pipeline.
 //
-// It is pure: a model goes in, a set of flows comes out, byte for byte the
-// same for the same input. Flows are values in the wire form of OpenFlow 1.4
-// with Open vSwitch's extensions, and print as ovs-ofctl prints them, so that
-// what is compared, sent, read back and shown is one thing.
+// Flows are values in the wire form of OpenFlow 1.4 with Open vSwitch's
+// extensions, and print as ovs-ofctl prints them, so that what is compared, sent,
+// read back and shown is one thing.
 //
-// A packet's way through the tables:
-//
-//	classify ─ spoof_guard ─ dispatch ─ track ─ role ─┐
-//	   │           │            │         │      │    │
-//	 (deny)      (deny)         └─ flood  │    (deny) │
-//	                                 │    │           │
-//	                               copy ──┘           │
-//	   ┌──────────────────────────────────────────────┘
-//	egress_est ─ egress_remote ─ egress_rules ─ (deny)
-//	   │                            │
-//	ingress_est ─ ingress_remote ─ ingress_rules ─ (deny)
-//	   │                            │
-//	commit ─ deliver ─ (flood)
-//
-// Ingress is towards the VM and egress from it, never relative to the bridge.
+// Package pipeline makes the flows of each table; package compile makes the flows
+// of a host out of a model, and keeps them up to date; package openflow exchanges
+// flows with the switch.
 package flows

@@ -148,9 +148,6 @@ func init() {
 
 func (f Field) size() int { return int(fields[f].header & 0xff) }
 
-// Reg is the field of register i (0 to 15).
-func Reg(i int) Field { return FieldReg0 + Field(i) }
-
 // be reads up to eight bytes, big-endian.
 func be(b []byte) uint64 {
 	var v uint64

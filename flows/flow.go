@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Key is what makes a flow the one it is: a table has at most one flow with a
-// priority and a match.
+// Key identifies a flow: a table has at most one flow with the same priority and
+// match.
 type Key struct {
 	Table    Table
 	Priority uint16
@@ -27,7 +27,7 @@ func (k Key) Compare(o Key) int {
 	return cmp.Or(int(k.Table)-int(o.Table), int(o.Priority)-int(k.Priority), strings.Compare(k.Match.oxm, o.Match.oxm))
 }
 
-// String is the line of ovs-ofctl -O OpenFlow14 --no-stats --no-names
+// String returns the line of ovs-ofctl -O OpenFlow14 --no-stats --no-names
 // dump-flows, without the leading space.
 func (f Flow) String() string {
 	var b strings.Builder

@@ -28,7 +28,7 @@ const (
 	ProtoSCTP   = 132
 )
 
-// vlanPresent is the bit of OXM_OF_VLAN_VID that says there is a tag.
+// vlanPresent is the bit of OXM_OF_VLAN_VID that is set if the frame has a tag.
 const vlanPresent = 0x1000
 
 // Match is what a flow matches: a string of OXM TLVs in the order of Field,
@@ -36,7 +36,7 @@ const vlanPresent = 0x1000
 // match the same. The zero Match matches everything.
 type Match struct{ oxm string }
 
-// OXM is the wire form, without the header of ofp_match.
+// OXM returns the wire form, without the header of ofp_match.
 func (m Match) OXM() string { return m.oxm }
 
 // Term is one field of a match.
@@ -45,8 +45,14 @@ type Term struct {
 	value, mask []byte // mask nil: exact
 }
 
-// NewMatch makes the match that has all of the terms. A later term for a
-// field replaces an earlier one; a term whose mask is all zero is left out.
+// Contradicts says whether no packet matches both terms, because they ask for
+// different values of the same field. Terms with a mask never contradict.
+func (t Term) Contradicts(o Term) bool {
+	return t.field == o.field && t.mask == nil && o.mask == nil && !bytes.Equal(t.value, o.value)
+}
+
+// NewMatch returns the match with all of the terms. A later term for a field
+// replaces an earlier one; a term whose mask is all zero is left out.
 func NewMatch(terms ...Term) Match {
 	ts := make([]Term, 0, len(terms))
 	for _, t := range terms {
@@ -114,8 +120,8 @@ func RegLacks(reg Field, v uint32) Term {
 	return Term{reg, make([]byte, 4), binary.BigEndian.AppendUint32(nil, v)}
 }
 
-// Metadata matches the metadata field: which part of a long list of flooded
-// copies is next.
+// Metadata matches the metadata field, which counts the parts of a long list of
+// flooded copies.
 func Metadata(v uint64) Term {
 	return Term{field: FieldMetadata, value: binary.BigEndian.AppendUint64(nil, v)}
 }
@@ -151,7 +157,7 @@ func Tagged() Term {
 	return Term{FieldVLANVID, []byte{0x10, 0}, []byte{0x10, 0}}
 }
 
-// IPProto matches the protocol or next header; needs EthType.
+// IPProto matches the protocol or next header; the match must have EthType too.
 func IPProto(p uint8) Term { return Term{field: FieldIPProto, value: []byte{p}} }
 
 // MAC matches one of the MAC fields of ARP and neighbour discovery.
@@ -190,7 +196,7 @@ func CT(set, clear CTState) Term {
 // Label is the ct_label of a connection, as RegOrig to RegRespEpoch hold it.
 type Label struct{ Orig, Resp, OrigEpoch, RespEpoch uint32 }
 
-// String is the label as one number.
+// String returns the label as one number.
 func (l Label) String() string { return hex128(l.bytes()) }
 
 func (l Label) bytes() []byte {
@@ -206,8 +212,8 @@ func CTLabel(value, mask Label) Term {
 }
 
 // ParseMatch reads OXM TLVs as the switch sends them and puts them in order.
-// A field the pipeline does not use stays as it came, behind the others, so
-// that the flow can still be named (and deleted). Errors: a TLV that is cut off.
+// Fields that the pipeline does not use are kept as they are, behind the others, so
+// that a foreign flow can be shown and deleted. Errors: a TLV that is cut off.
 func ParseMatch(oxm []byte) (Match, error) {
 	type tlv struct {
 		rank int
@@ -258,7 +264,7 @@ func b2i(b bool) int {
 	return 0
 }
 
-// terms takes a match apart; unknown TLVs come last, whole.
+// terms takes a match apart. TLVs of unknown fields are returned whole.
 func (m Match) terms() (ts []Term, unknown [][]byte) {
 	for rest := []byte(m.oxm); len(rest) > 0; {
 		b := rest[:4+int(rest[3])]
@@ -276,8 +282,9 @@ func (m Match) terms() (ts []Term, unknown [][]byte) {
 	return ts, unknown
 }
 
-// label returns the ct_label that is matched, and its mask.
-func (m Match) label() (value, mask Label, ok bool) {
+// Label returns the ct_label that is matched, and its mask; ok is false if the
+// match has no ct_label.
+func (m Match) Label() (value, mask Label, ok bool) {
 	of := func(b []byte) Label {
 		return Label{uint32(be(b[:4])), uint32(be(b[4:8])), uint32(be(b[8:12])), uint32(be(b[12:16]))}
 	}
@@ -292,6 +299,18 @@ func (m Match) label() (value, mask Label, ok bool) {
 		return of(t.value), of(t.mask), true
 	}
 	return Label{}, Label{}, false
+}
+
+// Addr returns the address that one of the address fields must have exactly; ok
+// is false if the match leaves bits of it open.
+func (m Match) Addr(f Field) (a netip.Addr, ok bool) {
+	ts, _ := m.terms()
+	for _, t := range ts {
+		if t.field == f && t.mask == nil {
+			return netip.AddrFromSlice(t.value)
+		}
+	}
+	return netip.Addr{}, false
 }
 
 // Get returns the value and the mask (all ones if exact) of a field of at
@@ -310,7 +329,7 @@ func (m Match) Get(f Field) (value, mask uint64, ok bool) {
 	return 0, 0, false
 }
 
-// String is the text of ovs-ofctl, without the priority: fields separated by
+// String returns the text of ovs-ofctl, without the priority: fields separated by
 // commas, in the order of match_format in Open vSwitch's lib/match.c.
 func (m Match) String() string {
 	ts, unknown := m.terms()

@@ -13,7 +13,10 @@ import (
 // ready.
 type Set struct{ m map[Key]Flow }
 
-// Len is the number of flows.
+// NewSet returns an empty set with room for n flows.
+func NewSet(n int) *Set { return &Set{make(map[Key]Flow, n)} }
+
+// Len returns the number of flows.
 func (s *Set) Len() int { return len(s.m) }
 
 // Get returns the flow with a key.
@@ -30,15 +33,15 @@ func (s *Set) Put(f Flow) {
 	s.m[f.Key] = f
 }
 
-// Delete removes the flow with a key, if there is one.
+// Delete removes the flow with a key, if the set has it.
 func (s *Set) Delete(k Key) { delete(s.m, k) }
 
 // Clone returns a copy.
 func (s *Set) Clone() *Set { return &Set{maps.Clone(s.m)} }
 
-// add is Put for the compiler, which must never make two different flows
-// with one key.
-func (s *Set) add(f Flow) error {
+// Add adds a flow. Errors: the set has another flow with the same key, which
+// stays; the compiler must never make two such flows.
+func (s *Set) Add(f Flow) error {
 	if old, ok := s.m[f.Key]; ok && old != f {
 		return fmt.Errorf("compile: two flows with one key: %s / %s", old, f)
 	}
@@ -49,7 +52,7 @@ func (s *Set) add(f Flow) error {
 // All yields the flows in no order.
 func (s *Set) All() iter.Seq[Flow] { return maps.Values(s.m) }
 
-// Sorted returns the flows as they are listed: by table, then from the highest
+// Sorted returns the flows in the order in which String lists them: by table, then from the highest
 // priority to the lowest, then by the text of the match.
 func (s *Set) Sorted() []Flow {
 	type line struct {

@@ -7,8 +7,8 @@ import "strconv"
 type Table uint8
 
 // The tables, in the order in which a packet meets them. A packet goes
-// forward only, except that flood copies come back from TableCopy; the last
-// is asked in between.
+// forward only, except that flooded copies come back from TableCopy. The epoch
+// tables ask TableService in between.
 const (
 	TableClassify      Table = iota // whose port is it
 	TableSpoofGuard                 // the VM's own addresses only
@@ -27,7 +27,7 @@ const (
 	TableDeliver                    // to the VM, or towards the infrastructure
 	TableFlood                      // one copy for each VM of the network
 	TableDeny                       // drop and count
-	TableCopy                       // what is done with one flooded copy
+	TableCopy                       // what becomes of one flooded copy
 	TableService                    // which masks of ports can match, asked by the epoch tables
 	numTables
 )
@@ -39,7 +39,7 @@ var tableNames = [numTables]string{
 	"commit", "deliver", "flood", "deny", "copy", "service",
 }
 
-// String is the name the table has in the switch (Flow_Table.name).
+// String returns the name of the table in the switch (Flow_Table.name).
 func (t Table) String() string {
 	if t < numTables {
 		return tableNames[t]
@@ -56,7 +56,7 @@ func Tables() []Table {
 	return ts
 }
 
-// Prefixes are the fields for which the switch should keep prefix tries in
+// Prefixes returns the fields for which the switch should keep prefix tries in
 // this table (Flow_Table.prefixes in ovs-vswitchd.conf.db(5)), so that a
 // megaflow covers as much of the address space as the flows allow.
 func (t Table) Prefixes() []string {
@@ -79,31 +79,41 @@ const (
 	RegZone                         // connection tracking zone
 	RegOrig                         // ofport of the local VM that opened the connection; 0: none
 	RegResp                         // ofport of the local VM that answers it; 0: none
-	RegOrigEpoch                    // epoch of RegOrig's egress rules; these four are ct_label to be
+	RegOrigEpoch                    // epoch of RegOrig's egress rules
 	RegRespEpoch                    // epoch of RegResp's ingress rules
-	RegLocal                        // class of the local VM whose rules are asked, see Class
-	RegRemote                       // identity of the other side's address; 0: in no group that matters
+	RegLocal                        // number of the class of the local VM whose rules are asked
+	RegRemote                       // number of the set of groups of the other side's address; 0: in no group that matters
 	RegVPC                          // number of the local VM's VPC
-	RegFlood                        // what becomes of a multicast frame, see below
-	RegCause                        // why the packet is denied, see below
-	RegND                           // how far neighbour discovery has been looked at, see below
+	RegFlood                        // what becomes of a multicast frame, see FloodNone
+	RegCause                        // why the packet is denied, a Cause
+	RegND                           // how far neighbour discovery has been looked at, see NDLinkLayer
 	RegCommit                       // which halves of ct_label are out of date: 1 the originator's, 2 the responder's
-	RegPorts                        // which lengths of port masks can match, see portBlocks
+	RegPorts                        // which lengths of port masks can match: bit n, a mask of n bits
+)
+
+// The registers from RegOrig to RegRespEpoch are what ct_label is to be: commit
+// copies them as xxreg1, which is reg4 to reg7. An index beyond these arrays is an
+// error of the Go compiler.
+var (
+	_ = [1]struct{}{}[RegOrig-FieldReg4]
+	_ = [1]struct{}{}[RegResp-FieldReg5]
+	_ = [1]struct{}{}[RegOrigEpoch-FieldReg6]
+	_ = [1]struct{}{}[RegRespEpoch-FieldReg7]
 )
 
 // Values of RegND.
 const (
-	ndLinkLayer = 1 + iota // the link-layer address in it is the VM's
-	ndDone                 // so is the target
+	NDLinkLayer = 1 + iota // the link-layer address in it is the VM's
+	NDDone                 // so is the target
 )
 
 // Values of RegFlood.
 const (
-	floodNone   = iota
-	floodJudged // track once, then one copy for each VM, judged by its ingress rules
-	floodCopy   // such a copy
-	floodDirect // one copy for each VM, no rule governs it
-	floodTrack  // one copy for each VM, tracked and judged as if it were unicast
+	FloodNone   = iota
+	FloodJudged // track once, then one copy for each VM, judged by its ingress rules
+	FloodCopy   // such a copy
+	FloodDirect // one copy for each VM, no rule governs it
+	FloodTrack  // one copy for each VM, tracked and judged as if it were unicast
 )
 
 // Cause says why a packet is denied.
@@ -111,22 +121,39 @@ type Cause uint32
 
 // The causes.
 const (
-	CauseUnidentified Cause = 1 + iota // port or source MAC
-	CauseSpoof                         // not the VM's address, or not a VM's business
-	CauseEtherType                     // not IP and nothing we know
-	CauseInvalid                       // connection tracking calls it invalid
-	CauseEgress                        // no egress rule of the originator
-	CauseIngress                       // no ingress rule of the responder
+	CauseUnidentified Cause = 1 + iota
+	CauseSpoof
+	CauseEtherType
+	CauseInvalid
+	CauseEgress
+	CauseIngress
 )
 
-// Connection tracking zones. Traffic between a local VM and the outside has
-// the VM's ofport as its zone, traffic between two local VMs zoneLocal | VLAN.
+var causes = [...]string{
+	CauseUnidentified: "a port nobody knows, or a VM port with a wrong source MAC or a VLAN tag",
+	CauseSpoof:        "not the VM's address, or not a VM's business",
+	CauseEtherType:    "not IP, and nothing else that is known",
+	CauseInvalid:      "connection tracking calls it invalid",
+	CauseEgress:       "no egress rule of the originator allows it",
+	CauseIngress:      "no ingress rule of the responder allows it",
+}
+
+// String is the meaning of the cause in the words of docs/pipeline.md.
+func (c Cause) String() string {
+	if int(c) < len(causes) && causes[c] != "" {
+		return causes[c]
+	}
+	return "cause " + strconv.FormatUint(uint64(c), 10)
+}
+
+// Connection tracking zones. The zone of traffic between a local VM and the outside
+// is the VM's ofport; that of traffic between two local VMs is LocalZone.
 const (
 	MaxOFPort = 0x7fff // the highest ofport that is a zone
 	zoneLocal = 0x8000
-	// zoneFlood is for multicast from outside; nothing is ever committed in it.
-	zoneFlood = 0xf000
+	// ZoneFlood is for multicast from outside; nothing is ever committed in it.
+	ZoneFlood = 0xf000
 )
 
-// LocalZone is the zone of connections between two local VMs of a VLAN.
+// LocalZone returns the zone of connections between two local VMs of a VLAN.
 func LocalZone(vlan uint16) uint16 { return zoneLocal | vlan }

@@ -75,7 +75,7 @@ func Evaluate(p *Policy, vifs []VIF, c Connection) Verdict {
 	return Verdict{Allowed: egress.Allowed && ingress.Allowed, Egress: egress, Ingress: ingress}
 }
 
-// side judges c for one end, self.
+// side judges c for the end self.
 func side(p *Policy, vifs []VIF, dir Direction, self Party, remote netip.Addr, c Connection) Side {
 	if self.OFPort == 0 {
 		return Side{Allowed: true}
@@ -93,7 +93,7 @@ func side(p *Policy, vifs []VIF, dir Direction, self Party, remote netip.Addr, c
 	}
 	vpc := vpcOf(p, at)
 	var allowing []string
-	for _, group := range p.opts.GroupsOf(&at.vm) {
+	for _, group := range groupsOf(p, at.vm) {
 		g, written := findGroup(p, group)
 		if !written && group.Name == p.opts.DefaultGroup {
 			if name := builtInAllows(p, at, dir, remote); name != "" {
@@ -114,10 +114,10 @@ func side(p *Policy, vifs []VIF, dir Direction, self Party, remote netip.Addr, c
 	return Side{Applies: true, Allowed: true, Rules: slices.Compact(allowing)}
 }
 
-// missing says what no group of the VM has.
+// missing returns a sentence that says which rule no group of the VM has.
 func missing(p *Policy, at attachment, dir Direction, remote netip.Addr, c Connection) string {
 	var have, gone []string
-	for _, k := range p.opts.GroupsOf(&at.vm) {
+	for _, k := range groupsOf(p, at.vm) {
 		if _, ok := findGroup(p, k); ok || k.Name == p.opts.DefaultGroup {
 			have = append(have, k.Name)
 		} else {
@@ -151,7 +151,8 @@ func protocolFits(r Rule, c Connection) bool {
 	return c.Protocol == number && (!r.Protocol.HasPorts() || r.Ports.First <= c.Port && c.Port <= r.Ports.Last)
 }
 
-// remoteFits reports whether addr is what a rule of a VM in vpc means by r.
+// remoteFits reports whether the remote r, in a rule of a VM in vpc, stands for
+// addr.
 func remoteFits(p *Policy, r Remote, vpc string, addr netip.Addr) bool {
 	switch r.Kind {
 	case RemoteAnywhere:
@@ -173,7 +174,7 @@ func remoteFits(p *Policy, r Remote, vpc string, addr netip.Addr) bool {
 			return false
 		}
 		for at := range attachments(p) {
-			if !slices.Contains(at.n.Addrs, addr) || !slices.Contains(p.opts.GroupsOf(&at.vm), r.Ref) {
+			if !slices.Contains(at.n.Addrs, addr) || !slices.Contains(groupsOf(p, at.vm), r.Ref) {
 				continue
 			}
 			if vpcOf(p, at) == vpc && slices.Contains(addrsOf(p, at), addr) {

@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// What Evaluate has to know of interfaces, looked up anew for every question.
+// What follows answers the questions that Evaluate has about interfaces. It
+// searches all objects anew for every question.
 
 // attachment is an interface and the VM it belongs to.
 type attachment struct {
@@ -17,11 +18,11 @@ type attachment struct {
 
 func (a attachment) same(b attachment) bool { return a.vm.Key == b.vm.Key && a.n.ID == b.n.ID }
 
-// attachments goes through every interface by VM, then by id: whoever comes
-// first has what several claim.
+// attachments iterates over every interface by VM, then by id: what several
+// interfaces claim belongs to the first.
 func attachments(p *Policy) iter.Seq[attachment] {
 	return func(yield func(attachment) bool) {
-		for _, vm := range p.objects.VirtualMachines { // sorted by New
+		for _, vm := range p.objects.VirtualMachines { // New has sorted them
 			ifaces := vm.Interfaces
 			if len(ifaces) > 1 {
 				ifaces = slices.Clone(ifaces)
@@ -34,6 +35,14 @@ func attachments(p *Policy) iter.Seq[attachment] {
 			}
 		}
 	}
+}
+
+// groupsOf returns the groups that vm is in, existing or not.
+func groupsOf(p *Policy, vm VirtualMachine) []Key {
+	if len(vm.Groups) > 0 {
+		return vm.Groups
+	}
+	return []Key{{vm.Key.Namespace, p.opts.DefaultGroup}}
 }
 
 func findGroup(p *Policy, k Key) (Group, bool) {
@@ -97,8 +106,8 @@ func byVMID(p *Policy, v VIF) (attachment, bool) {
 }
 
 // ownerOf returns the interface that v is the port of. An interface has one
-// port: one with its iface-id before one with its VM's vm-id, and of those the
-// one with the lowest OpenFlow port.
+// port: a port with its iface-id comes before a port with the vm-id of its VM,
+// and of several such ports the one with the lowest OpenFlow port number.
 func ownerOf(p *Policy, vifs []VIF, v VIF) (attachment, bool) {
 	at, byID := byIfaceID(p, v)
 	if !byID {
@@ -137,7 +146,8 @@ func inSubnet(s Subnet, a netip.Addr) bool {
 	return false
 }
 
-// bits returns the length of the prefix of s that holds a; -1 if none does.
+// bits returns the length of the longest prefix of s that contains a; -1 if
+// none does.
 func bits(s Subnet, a netip.Addr) int {
 	longest := -1
 	for _, prefix := range s.Prefixes {
@@ -148,8 +158,8 @@ func bits(s Subnet, a netip.Addr) int {
 	return longest
 }
 
-// nearest returns the subnets of the namespace whose prefix holds a and than
-// which none is longer.
+// nearest returns the subnets of the namespace that contain a and whose prefix is
+// at least as long as that of any other such subnet.
 func nearest(p *Policy, namespace string, a netip.Addr) []Subnet {
 	var near []Subnet
 	for _, s := range p.objects.Subnets {
@@ -214,8 +224,8 @@ func subnetsOf(p *Policy, at attachment) []Key {
 	return keys
 }
 
-// addrsOf returns the addresses that an interface has: the ones it lists but
-// not those that an interface before it lists in the same VPC.
+// addrsOf returns the addresses that belong to an interface: the addresses that
+// it lists without those that an earlier interface lists in the same VPC.
 func addrsOf(p *Policy, at attachment) []netip.Addr {
 	var addrs []netip.Addr
 	for _, a := range at.n.Addrs {
@@ -238,7 +248,7 @@ func addrsOf(p *Policy, at attachment) []netip.Addr {
 	return addrs
 }
 
-// mayUse says whether a VM with these addresses may send from addr.
+// mayUse reports whether a VM with these addresses may send from addr.
 func mayUse(addrs []netip.Addr, at attachment, vif VIF, addr netip.Addr) bool {
 	if slices.Contains(addrs, addr) {
 		return true

@@ -25,16 +25,6 @@ func (o Options) WithDefaults() Options {
 	return o
 }
 
-// GroupsOf returns the groups that vm is in, existing or not: the ones that it
-// lists, or the default group of its namespace if it lists none. The result
-// must not be changed.
-func (o Options) GroupsOf(vm *VirtualMachine) []Key {
-	if len(vm.Groups) == 0 {
-		return []Key{{vm.Key.Namespace, o.WithDefaults().DefaultGroup}}
-	}
-	return vm.Groups
-}
-
 // DefaultContent is what the built-in default group allows.
 type DefaultContent uint8
 

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"net/netip"
 
 	"github.com/ovs-sg/ovs-sg/controller"
 	"github.com/ovs-sg/ovs-sg/flows/openflow"
@@ -11,9 +9,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 )
 
-// bridge is an OpenFlow connection as the controller wants it.
-type bridge struct{ *openflow.Conn }
-
+// dialer returns how the controller connects to the bridge with this management
+// socket.
 func dialer(path string) func(context.Context, string) (controller.Switch, error) {
 	return func(ctx context.Context, datapathType string) (controller.Switch, error) {
 		conn, err := openflow.Dial(ctx, path, openflow.Options{
@@ -22,33 +19,8 @@ func dialer(path string) func(context.Context, string) (controller.Switch, error
 		if err != nil {
 			return nil, err
 		}
-		return bridge{conn}, nil
+		return conn, nil
 	}
-}
-
-// NoFlood implements controller.Switch.
-func (b bridge) NoFlood(ctx context.Context, want map[uint32]bool) error {
-	ports, err := b.Ports(ctx)
-	if err != nil {
-		return err
-	}
-	for _, p := range ports {
-		if on, ok := want[p.OFPort]; ok {
-			if err := b.SetNoFlood(ctx, p, on); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// FlushAddr implements controller.Switch.
-func (b bridge) FlushAddr(ctx context.Context, zone uint16, addr netip.Addr) error {
-	err := b.Conn.FlushAddr(ctx, zone, addr)
-	if errors.Is(err, openflow.ErrUnsupported) {
-		return errors.ErrUnsupported
-	}
-	return err
 }
 
 // vswitchd is the ovs-vswitchd that runs a bridge.

@@ -53,8 +53,8 @@ func (c *Conn) Apply(ctx context.Context, d flows.Delta) error {
 	return nil
 }
 
-// bundle is the run of one. Its xids follow one another: open, the members,
-// barrier, commit, barrier, discard.
+// bundle is a bundle that is being sent. Its xids follow one another: open, the
+// members, barrier, commit, barrier, discard.
 type bundle struct {
 	c      *Conn
 	delta  flows.Delta
@@ -70,9 +70,8 @@ func (c *Conn) apply(ctx context.Context, d flows.Delta) error {
 	n := uint32(d.Len()) + 5
 	c.bundleID++
 	b := &bundle{c: c, delta: d, id: c.bundleID, first: c.s.xids(n), w: newWaiter()}
-	c.s.listen(span{b.first, n, b.w})
-	defer c.s.listen(span{})
-	c.bundles.Add(1)
+	c.s.routeReplies(xidRange{b.first, n, b.w})
+	defer c.s.routeReplies(xidRange{})
 	if err := b.fill(ctx); err != nil {
 		b.discard(ctx)
 		return err
@@ -80,16 +79,18 @@ func (c *Conn) apply(ctx context.Context, d flows.Delta) error {
 	return b.commit(ctx)
 }
 
-func (s *session) listen(sp span) {
+// routeReplies gives the replies to a range of xids to a waiter, instead of the
+// range before.
+func (s *session) routeReplies(r xidRange) {
 	s.mu.Lock()
-	s.span = sp
+	s.bundle = r
 	s.mu.Unlock()
 }
 
 // fill opens the bundle and sends the members. It returns an error if the
 // switch has said anything about one of them by the time of the barrier.
 func (b *bundle) fill(ctx context.Context) error {
-	if err := b.c.s.send(ctx, b.control(nil, b.first, bundleOpenRequest), 1); err != nil {
+	if err := b.c.s.send(ctx, b.control(nil, b.first, bundleOpenRequest)); err != nil {
 		return err
 	}
 	if err := b.await(ctx, b.first, bundleOpenReply); err != nil {
@@ -99,14 +100,13 @@ func (b *bundle) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	buf, count := b.c.buf[:0], 0
+	buf := b.c.buf[:0]
 	defer func() { b.c.buf = buf[:0] }()
 	flush := func() error {
-		err := b.c.s.send(ctx, buf, count)
-		b.c.flowMods.Add(uint64(count))
-		buf, count = buf[:0], 0
-		for _, m := range b.w.take() { // no use in going on
-			b.note(m)
+		err := b.c.s.send(ctx, buf)
+		buf = buf[:0]
+		for _, m := range b.w.drain() { // after an error the rest need not be sent
+			b.keepError(m)
 		}
 		if b.failed != nil {
 			return b.failed
@@ -119,7 +119,7 @@ func (b *bundle) fill(ctx context.Context) error {
 		if buf, ok = enc.append(buf, f, cmd, b.first+1+uint32(i)); !ok {
 			return &FlowError{f, cmd, errorTooLong}
 		}
-		if count++; len(buf) >= chunk {
+		if len(buf) >= chunk {
 			if err := flush(); err != nil {
 				return err
 			}
@@ -128,7 +128,7 @@ func (b *bundle) fill(ctx context.Context) error {
 	if err := flush(); err != nil {
 		return err
 	}
-	if err := b.c.s.send(ctx, b.barrier(nil, b.xidBarrier()), 1); err != nil {
+	if err := b.c.s.send(ctx, b.barrier(nil, b.xidBarrier())); err != nil {
 		return err
 	}
 	return b.await(ctx, b.xidBarrier(), -1)
@@ -148,8 +148,8 @@ func (b *bundle) member(i int) (flows.Flow, Command) {
 	panic("openflow: no such member")
 }
 
-// commit makes the changes. It is not given up half-way: once the request may
-// have been sent, an error that is not the switch's own is ErrUncertain.
+// commit makes the changes. Once the request may have been sent, any error but the
+// switch's own is ErrUncertain.
 func (b *bundle) commit(ctx context.Context) error {
 	xid := b.xidBarrier() + 1
 	req := b.barrier(b.control(nil, xid, bundleCommitRequest), xid+1)
@@ -157,7 +157,7 @@ func (b *bundle) commit(ctx context.Context) error {
 		b.discard(ctx)
 		return err
 	}
-	err := b.c.s.send(ctx, req, 2)
+	err := b.c.s.send(ctx, req)
 	if err == nil {
 		err = b.await(ctx, xid, bundleCommitReply)
 	}
@@ -178,28 +178,28 @@ func (b *bundle) commit(ctx context.Context) error {
 // that came until then.
 func (b *bundle) await(ctx context.Context, xid uint32, kind int) error {
 	for {
-		ms, err := b.c.s.next(ctx, b.w)
+		ms, err := b.c.s.receive(ctx, b.w)
 		if err != nil {
 			return err
 		}
 		for i, m := range ms {
 			if m.kind == typeError {
-				b.note(m)
+				b.keepError(m)
 			} else if m.xid == xid {
 				if kind >= 0 && (m.kind != typeBundleControl || len(m.body) < 8 || int(binary.BigEndian.Uint16(m.body[4:])) != kind) {
 					return fmt.Errorf("%w: reply to bundle control has type %d and %d bytes", ErrProtocol, m.kind, len(m.body))
 				}
 			}
 			if m.xid == xid {
-				b.w.unread(ms[i+1:])
+				b.w.pushFront(ms[i+1:])
 				return b.failed
 			}
 		}
 	}
 }
 
-// unread puts messages back in front.
-func (w *waiter) unread(ms []message) {
+// pushFront puts messages back in front.
+func (w *waiter) pushFront(ms []message) {
 	if len(ms) == 0 {
 		return
 	}
@@ -209,8 +209,8 @@ func (w *waiter) unread(ms []message) {
 	notify(w.wake)
 }
 
-// note keeps the first error message and finds out whose it is.
-func (b *bundle) note(m message) {
+// keepError keeps the first error message, with the flow that caused it.
+func (b *bundle) keepError(m message) {
 	if m.kind != typeError || b.failed != nil {
 		return
 	}
@@ -227,13 +227,13 @@ func (b *bundle) note(m message) {
 	}
 }
 
-// discard throws the bundle away, if need be with the connection.
+// discard discards the bundle, if need be by ending the connection.
 func (b *bundle) discard(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardTime)
 	defer cancel()
 	// Its reply is of no interest, and messages are handled in order.
 	req := b.control(nil, b.xidBarrier()+3, bundleDiscardRequest)
-	if err := b.c.s.send(ctx, req, 1); err != nil {
+	if err := b.c.s.send(ctx, req); err != nil {
 		b.c.s.fail(fmt.Errorf("discard bundle: %w", err))
 	}
 }

@@ -232,7 +232,7 @@ func TestApplyCancelled(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i)*700*time.Microsecond)
 		err := c.Apply(ctx, flows.Delta{Add: fs})
 		cancel()
-		if c.Err() != nil {
+		if c.s.failure() != nil {
 			c = dial(t, o, Options{})
 		}
 		set, dumpErr := c.Dump(testContext(t))
@@ -266,7 +266,7 @@ func TestKilledSwitchFailsEveryCall(t *testing.T) {
 	go func() { errs <- c.Apply(testContext(t), flows.Delta{Add: many(20000)}) }()
 	go func() { errs <- c.Barrier(testContext(t)) }()
 	go func() { _, err := c.Dump(testContext(t)); errs <- err }()
-	waitFor(t, func() bool { return c.Stats().Bundles == 1 })
+	waitFor(t, func() bool { return xids(c.s) > 20000 }) // the bundle is under way
 	if err := o.KillSwitchd(); err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestKilledSwitchFailsEveryCall(t *testing.T) {
 		}
 	}
 	<-c.Done()
-	if c.Err() == nil || c.Apply(testContext(t), flows.Delta{Add: many(1)}) == nil {
+	if c.s.failure() == nil || c.Apply(testContext(t), flows.Delta{Add: many(1)}) == nil {
 		t.Error("the connection does not know that it is dead")
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/contiv/libOpenflow/openflow13"
@@ -31,12 +30,9 @@ type Conn struct {
 	opts    Options
 	version string // of Open vSwitch, such as 3.1.0
 
-	bundling chan struct{} // holds one token: who has it may run a bundle
-	bundleID uint32        // by whom has the token
-	buf      []byte        // by whom has the token
-
-	bundles  atomic.Uint64
-	flowMods atomic.Uint64
+	bundling chan struct{} // full while a bundle runs
+	bundleID uint32        // of the last bundle; for the goroutine that runs a bundle
+	buf      []byte        // to be used again; for the goroutine that runs a bundle
 
 	oldMu sync.Mutex
 	old   *session // OpenFlow 1.0, dialled when first needed
@@ -64,10 +60,10 @@ func Dial(ctx context.Context, path string, opts Options) (*Conn, error) {
 	return c, nil
 }
 
-// setUp asks whom we talk to and for port status messages.
+// setUp learns the version of Open vSwitch and subscribes to port status messages.
 func (c *Conn) setUp(ctx context.Context) error {
 	features := rawMessage(version14, openflow13.Type_FeaturesRequest, nil)
-	err := c.s.ask(ctx, features, func(m message) (bool, error) {
+	err := c.s.request(ctx, features, func(m message) (bool, error) {
 		if m.kind != openflow13.Type_FeaturesReply || len(m.body) != 24 {
 			return false, fmt.Errorf("%w: reply to the features request has type %d and %d bytes", ErrProtocol, m.kind, len(m.body))
 		}
@@ -81,7 +77,7 @@ func (c *Conn) setUp(ctx context.Context) error {
 	}
 	// The flags say how fragments are handled in the whole bridge: kept.
 	var flags uint16
-	err = c.s.ask(ctx, rawMessage(version14, typeGetConfig, nil), func(m message) (bool, error) {
+	err = c.s.request(ctx, rawMessage(version14, typeGetConfig, nil), func(m message) (bool, error) {
 		if m.kind != typeGetConfigReply || len(m.body) != 4 {
 			return false, fmt.Errorf("%w: reply to the config request has type %d and %d bytes", ErrProtocol, m.kind, len(m.body))
 		}
@@ -95,8 +91,8 @@ func (c *Conn) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// In this order: the second one switches asynchronous messages on.
-	return c.s.do(ctx, asyncConfig(), config)
+	// In this order: the configuration switches asynchronous messages on.
+	return c.s.execute(ctx, asyncConfig(), config)
 }
 
 // describe returns the version of the software.
@@ -127,7 +123,7 @@ func (c *Conn) multipart(ctx context.Context, kind uint16, body rawBytes, part f
 }
 
 func (c *Conn) parts(ctx context.Context, kind uint16, req []byte, part func([]byte) error) error {
-	return c.s.ask(ctx, req, func(m message) (bool, error) {
+	return c.s.request(ctx, req, func(m message) (bool, error) {
 		if m.kind != typeMultipartReply || len(m.body) < 8 || binary.BigEndian.Uint16(m.body) != kind {
 			return false, fmt.Errorf("%w: reply to multipart request %d has type %d and %d bytes", ErrProtocol, kind, m.kind, len(m.body))
 		}
@@ -136,18 +132,15 @@ func (c *Conn) parts(ctx context.Context, kind uint16, req []byte, part func([]b
 	})
 }
 
-// cString is the text up to the first zero byte.
+// cString returns the text up to the first zero byte.
 func cString(b []byte) string {
 	s, _, _ := strings.Cut(string(b), "\x00")
 	return s
 }
 
-// Version is the version of Open vSwitch, such as 3.1.0.
-func (c *Conn) Version() string { return c.version }
-
 // Barrier returns when the switch has done all that was sent before.
 func (c *Conn) Barrier(ctx context.Context) error {
-	if err := c.s.do(ctx); err != nil {
+	if err := c.s.execute(ctx); err != nil {
 		return fmt.Errorf("barrier: %w", err)
 	}
 	return nil
@@ -157,12 +150,9 @@ func (c *Conn) Barrier(ctx context.Context) error {
 // changes may be one event.
 func (c *Conn) PortStatus() <-chan struct{} { return c.s.portStatus }
 
-// Done is closed when the connection has ended.
+// Done is closed when the connection has ended. From then on every call fails and
+// says why the connection ended.
 func (c *Conn) Done() <-chan struct{} { return c.s.done }
-
-// Err is why the connection ended; nil while it lives, net.ErrClosed after
-// Close.
-func (c *Conn) Err() error { return c.s.failure() }
 
 // Close ends the connection. Calls that are waiting fail.
 func (c *Conn) Close() error {
@@ -173,22 +163,4 @@ func (c *Conn) Close() error {
 		c.old.close()
 	}
 	return nil
-}
-
-// Stats counts what was sent since the dialling, echo messages included.
-type Stats struct {
-	Messages uint64
-	Bytes    uint64
-	Bundles  uint64 // opened
-	FlowMods uint64
-}
-
-// Stats returns the counters.
-func (c *Conn) Stats() Stats {
-	return Stats{
-		Messages: c.s.messages.Load(),
-		Bytes:    c.s.bytes.Load(),
-		Bundles:  c.bundles.Load(),
-		FlowMods: c.flowMods.Load(),
-	}
 }

@@ -30,7 +30,7 @@ func (c *Conn) FlushZone(ctx context.Context, zone uint16) error {
 	body := binary.BigEndian.AppendUint16(make([]byte, 6, 8), zone)
 	req, err := niciraMessage(openflow13.Type_CtFlushZone, body)
 	if err == nil {
-		err = c.s.do(ctx, req)
+		err = c.s.execute(ctx, req)
 	}
 	if err != nil {
 		return fmt.Errorf("flush zone %d: %w", zone, err)
@@ -68,7 +68,7 @@ func (c *Conn) flushAddr(ctx context.Context, zone uint16, addr netip.Addr) erro
 		}
 		reqs = append(reqs, req)
 	}
-	return c.s.do(ctx, reqs...)
+	return c.s.execute(ctx, reqs...)
 }
 
 // ctFlushBody asks for the connections of a zone that have the address on one

@@ -2,8 +2,8 @@
 // vSwitch bridge (BR.mgmt): it reads flows back, changes them in one atomic
 // bundle, lists ports and flushes connection tracking.
 //
-// A [Conn] is one connection. When it dies it stays dead ([Conn.Done],
-// [Conn.Err]); its user dials again and reads back what is installed, because
+// A [Conn] is one connection. When it dies it stays dead ([Conn.Done]);
+// its user dials again and reads back what is installed, because
 // a reply that never came says nothing about what was done.
 //
 // Messages are encoded with libOpenflow, whose OpenFlow 1.3 forms are valid on
@@ -19,8 +19,8 @@
 //   - An OFPFC_ADD without OFPFF_RESET_COUNTS over an existing flow replaces
 //     actions and cookie and keeps the counters; OFPFC_MODIFY_STRICT cannot
 //     change the cookie.
-//   - OFPFC_DELETE_STRICT honours cookie and mask: a flow of somebody else
-//     with the same match stays.
+//   - OFPFC_DELETE_STRICT honours cookie and mask: a foreign flow with the
+//     same match stays.
 //   - NO_FLOOD exists in OpenFlow 1.0 only. A 1.4 session neither shows nor
 //     changes it and says nothing about it, so a second session is opened.
 //     It declines packets that miss a table, which a session of 1.0 gets.

@@ -9,7 +9,9 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 )
 
-// Dump reads back our flows of all tables, those of older layouts included.
+// Dump reads back our flows of all tables, those of older layouts included. Unlike
+// [Conn.DumpAll] it leaves it to the switch to pass over foreign flows. Errors:
+// [ErrProtocol], those of the connection.
 func (c *Conn) Dump(ctx context.Context) (*flows.Set, error) {
 	set := &flows.Set{}
 	err := c.dump(ctx, uint64(flows.CookieOwner), uint64(flows.CookieMask), set.Put)
@@ -19,7 +21,8 @@ func (c *Conn) Dump(ctx context.Context) (*flows.Set, error) {
 	return set, nil
 }
 
-// DumpAll reads back all flows, ours and those of others apart.
+// DumpAll reads back all flows: ours, of any layout, and those of others. Errors:
+// [ErrProtocol], those of the connection.
 func (c *Conn) DumpAll(ctx context.Context) (ours, foreign *flows.Set, err error) {
 	ours, foreign = &flows.Set{}, &flows.Set{}
 	err = c.dump(ctx, 0, 0, func(f flows.Flow) {

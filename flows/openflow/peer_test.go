@@ -222,8 +222,8 @@ func TestReplyCutOffEndsTheConnection(t *testing.T) {
 		t.Error("no error")
 	}
 	<-c.Done()
-	if !errors.Is(c.Err(), io.ErrUnexpectedEOF) {
-		t.Errorf("got %v", c.Err())
+	if !errors.Is(c.s.failure(), io.ErrUnexpectedEOF) {
+		t.Errorf("got %v", c.s.failure())
 	}
 }
 
@@ -393,7 +393,7 @@ func TestCloseFailsWaiters(t *testing.T) {
 		return len(c.s.waiters) > 0
 	})
 	c.Close()
-	if err := <-errs; !errors.Is(err, net.ErrClosed) || !errors.Is(c.Err(), net.ErrClosed) {
+	if err := <-errs; !errors.Is(err, net.ErrClosed) || !errors.Is(c.s.failure(), net.ErrClosed) {
 		t.Errorf("got %v", err)
 	}
 	c.Close()

@@ -44,17 +44,36 @@ func (c *Conn) Ports(ctx context.Context) ([]Port, error) {
 	return ports, nil
 }
 
-// SetNoFlood says whether NORMAL must leave the port out when it floods. It
-// sends nothing if port.NoFlood says so already. Errors: a *VersionError if
-// the bridge does not allow OpenFlow 1.0, the only version that has the
-// setting; a *SwitchError if the port is gone or has another MAC by now.
-func (c *Conn) SetNoFlood(ctx context.Context, port Port, on bool) error {
+// NoFlood sets, for ports of the bridge by OpenFlow port number, whether NORMAL
+// must leave the port out when it floods. Ports that the bridge does not have are
+// passed over, and nothing is sent for a port that has the setting already.
+// Errors: a *VersionError if the bridge does not allow OpenFlow 1.0, the only
+// version that has the setting; a *SwitchError if a port has gone or has got
+// another MAC meanwhile; those of [Conn.Ports]. After an error some ports may have
+// the setting and others not.
+func (c *Conn) NoFlood(ctx context.Context, want map[uint32]bool) error {
+	ports, err := c.Ports(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range ports {
+		if on, ok := want[p.OFPort]; ok {
+			if err := c.setNoFlood(ctx, p, on); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// setNoFlood is NoFlood for one port as [Conn.Ports] lists it.
+func (c *Conn) setNoFlood(ctx context.Context, port Port, on bool) error {
 	if port.NoFlood == on {
 		return nil
 	}
 	s, err := c.session10(ctx)
 	if err == nil {
-		err = s.do(ctx, portMod10(port, on))
+		err = s.execute(ctx, portMod10(port, on))
 	}
 	if err != nil {
 		return fmt.Errorf("set NO_FLOOD of port %d %s: %w", port.OFPort, port.Name, err)
@@ -74,7 +93,7 @@ func portMod10(port Port, on bool) []byte {
 	return rawMessage(version10, typePortMod10, append(b, make([]byte, 8)...))
 }
 
-// session10 is the OpenFlow 1.0 session, dialled when there is none.
+// session10 returns the OpenFlow 1.0 session, which it dials if none is alive.
 func (c *Conn) session10(ctx context.Context) (*session, error) {
 	c.oldMu.Lock()
 	defer c.oldMu.Unlock()
@@ -109,10 +128,10 @@ func declineMisses(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	return s.do(ctx, req)
+	return s.execute(ctx, req)
 }
 
-// configs10 are the ofp_port_config of OpenFlow 1.0, by port number.
+// configs10 returns ofp_port_config of OpenFlow 1.0, by port number.
 func (c *Conn) configs10(ctx context.Context) (map[uint32]uint32, error) {
 	s, err := c.session10(ctx)
 	if err != nil {
@@ -122,7 +141,7 @@ func (c *Conn) configs10(ctx context.Context) (map[uint32]uint32, error) {
 	// Open vSwitch has the port description of later versions in 1.0 too; the
 	// features reply would hold 1,364 ports at most.
 	req := rawMessage(version10, typeStatsRequest10, []byte{0, openflow13.MultipartType_PortDesc, 0, 0})
-	err = s.ask(ctx, req, func(m message) (bool, error) {
+	err = s.request(ctx, req, func(m message) (bool, error) {
 		if m.kind != typeStatsReply10 || len(m.body) < 4 || binary.BigEndian.Uint16(m.body) != openflow13.MultipartType_PortDesc {
 			return false, fmt.Errorf("%w: reply to stats request has type %d and %d bytes", ErrProtocol, m.kind, len(m.body))
 		}

@@ -53,9 +53,9 @@ func TestSetNoFlood(t *testing.T) {
 	if p := portNamed(t, c, "br0"); p.OFPort != 0xfffffffe {
 		t.Errorf("got %+v", p)
 	}
-	sent := func() uint64 { return c.old.messages.Load() }
+	sent := func() uint32 { return xids(c.old) }
 	for _, on := range []bool{true, false} {
-		if err := c.SetNoFlood(ctx, p, on); err != nil {
+		if err := c.setNoFlood(ctx, p, on); err != nil {
 			t.Fatal(err)
 		}
 		if text := show(t, o); strings.Contains(text, "NO_FLOOD") != on {
@@ -65,12 +65,12 @@ func TestSetNoFlood(t *testing.T) {
 			t.Errorf("got %+v", p)
 		}
 		before := sent()
-		if err := c.SetNoFlood(ctx, p, on); err != nil || sent() != before {
+		if err := c.setNoFlood(ctx, p, on); err != nil || sent() != before {
 			t.Error("sent what the switch has already", err)
 		}
 	}
 	p.HWAddr[5]++
-	if e, ok := errors.AsType[*SwitchError](c.SetNoFlood(ctx, p, true)); !ok || e.Error() != "OFPPMFC_BAD_HW_ADDR" {
+	if e, ok := errors.AsType[*SwitchError](c.setNoFlood(ctx, p, true)); !ok || e.Error() != "OFPPMFC_BAD_HW_ADDR" {
 		t.Errorf("got %v", e)
 	}
 }
@@ -127,7 +127,7 @@ func TestVersionsThatTheBridgeAllows(t *testing.T) {
 	set("OpenFlow14")
 	c := dial(t, o, Options{})
 	p := portNamed(t, c, "br0")
-	if e, ok := errors.AsType[*VersionError](c.SetNoFlood(ctx, p, true)); !ok || e.Version != 1 {
+	if e, ok := errors.AsType[*VersionError](c.setNoFlood(ctx, p, true)); !ok || e.Version != 1 {
 		t.Errorf("got %v", e)
 	}
 	set("OpenFlow10,OpenFlow13")
@@ -142,18 +142,18 @@ func TestVersionsThatTheBridgeAllows(t *testing.T) {
 func TestEchoKeepsTheConnection(t *testing.T) {
 	o, _ := dummy(t)
 	c := dial(t, o, Options{EchoInterval: 300 * time.Millisecond})
-	before := c.Stats().Messages
-	waitFor(t, func() bool { return c.Stats().Messages >= before+5 })
-	if c.Err() != nil {
-		t.Error(c.Err())
+	before := c.s.heard.Load()
+	waitFor(t, func() bool { return c.s.heard.Load() >= before+5 })
+	if c.s.failure() != nil {
+		t.Error(c.s.failure())
 	}
 	if err := syscall.Kill(o.SwitchdPID(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	defer syscall.Kill(o.SwitchdPID(), syscall.SIGCONT)
 	<-c.Done()
-	if !errors.Is(c.Err(), ErrSilent) {
-		t.Errorf("got %v", c.Err())
+	if !errors.Is(c.s.failure(), ErrSilent) {
+		t.Errorf("got %v", c.s.failure())
 	}
 }
 
@@ -170,8 +170,8 @@ func TestFlush(t *testing.T) {
 		if err := allowed.FlushAddr(ctx, 7, addr); err != nil {
 			t.Error(err)
 		}
-		if err := c.FlushAddr(ctx, 7, addr); !errors.Is(err, ErrUnsupported) || asked != c.Version() {
-			t.Errorf("version %s, asked about %q: %v", c.Version(), asked, err)
+		if err := c.FlushAddr(ctx, 7, addr); !errors.Is(err, ErrUnsupported) || asked != c.version {
+			t.Errorf("version %s, asked about %q: %v", c.version, asked, err)
 		}
 	}
 	for _, addr := range []netip.Addr{{}, netip.IPv4Unspecified(), netip.IPv6Unspecified()} {

@@ -13,34 +13,32 @@ import (
 )
 
 // session is a connection that speaks one version of OpenFlow. One goroutine
-// reads and never writes, so that the switch can always get rid of its
-// replies: a reader that waits for room to write would wait for a switch that
-// waits for the reader.
+// reads and never writes, so that the switch can always send its replies: a
+// reader that waits for room to write would wait for a switch that waits for the
+// reader.
 type session struct {
 	conn    net.Conn
 	version uint8
 	barrier uint8 // type of a barrier request in this version; the reply's is one more
 
-	writing    chan struct{} // holds one token: who has it may write
+	writing    chan struct{} // full while a goroutine writes
 	control    chan []byte   // echo requests and replies to be sent
 	portStatus chan struct{}
 
-	heard    atomic.Uint64 // messages received
-	messages atomic.Uint64 // messages sent
-	bytes    atomic.Uint64 // bytes sent
+	heard atomic.Uint64 // messages received
 
 	mu      sync.Mutex
 	lastXid uint32
-	waiters map[uint32]*waiter
-	span    span
+	waiters map[uint32]*waiter // by xid
+	bundle  xidRange
 	err     error
 
 	done chan struct{}
 	wg   sync.WaitGroup
 }
 
-// span is a row of xids whose replies go to one waiter.
-type span struct {
+// xidRange is n xids from first on, whose replies go to one waiter.
+type xidRange struct {
 	first, n uint32
 	w        *waiter
 }
@@ -69,8 +67,8 @@ func (w *waiter) push(m message) {
 	notify(w.wake)
 }
 
-// take returns what has come so far.
-func (w *waiter) take() []message {
+// drain returns the messages that have come, and removes them.
+func (w *waiter) drain() []message {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	q := w.queue
@@ -110,7 +108,6 @@ func dialSession(ctx context.Context, path string, version uint8, echo time.Dura
 	if version == version10 {
 		s.barrier = typeBarrierRequest10
 	}
-	s.messages.Store(1) // the hello
 	s.wg.Go(func() { s.read(r) })
 	s.wg.Go(s.writeControl)
 	s.wg.Go(func() { s.keepAlive(echo) })
@@ -194,7 +191,7 @@ func (s *session) handle(m message) {
 		binary.BigEndian.PutUint32(reply[4:], m.xid)
 		select {
 		case s.control <- reply:
-		default: // the peer hears from us soon anyway
+		default: // another message is about to be sent
 		}
 	case typePortStatus:
 		notify(s.portStatus)
@@ -212,8 +209,8 @@ func (s *session) waiterOf(xid uint32) *waiter {
 	if w := s.waiters[xid]; w != nil {
 		return w
 	}
-	if xid-s.span.first < s.span.n {
-		return s.span.w
+	if xid-s.bundle.first < s.bundle.n {
+		return s.bundle.w
 	}
 	return nil
 }
@@ -237,7 +234,7 @@ func (s *session) writeControl() {
 	for {
 		select {
 		case b := <-s.control:
-			_ = s.send(ctx, b, 1) // a failure has ended the session
+			_ = s.send(ctx, b) // a failure has ended the session
 		case <-s.done:
 			return
 		}
@@ -273,9 +270,9 @@ func (s *session) keepAlive(interval time.Duration) {
 	}
 }
 
-// send writes whole messages, count of them. If it is cut short in the middle
-// of them, the connection is of no more use and is closed.
-func (s *session) send(ctx context.Context, b []byte, count int) error {
+// send writes whole messages. If the context ends after a part of them is written,
+// the connection cannot be used any more and is closed.
+func (s *session) send(ctx context.Context, b []byte) error {
 	select {
 	case s.writing <- struct{}{}:
 	case <-ctx.Done():
@@ -297,10 +294,8 @@ func (s *session) send(ctx context.Context, b []byte, count int) error {
 		<-fired
 		s.conn.SetWriteDeadline(time.Time{})
 	}
-	s.bytes.Add(uint64(n))
 	switch {
 	case err == nil:
-		s.messages.Add(uint64(count))
 		return nil
 	case n == 0 && ctx.Err() != nil:
 		return ctx.Err()
@@ -312,10 +307,10 @@ func (s *session) send(ctx context.Context, b []byte, count int) error {
 	return s.failure()
 }
 
-// next waits for messages.
-func (s *session) next(ctx context.Context, w *waiter) ([]message, error) {
+// receive waits for messages and returns all that have come.
+func (s *session) receive(ctx context.Context, w *waiter) ([]message, error) {
 	for {
-		if q := w.take(); len(q) > 0 {
+		if q := w.drain(); len(q) > 0 {
 			return q, nil
 		}
 		select {
@@ -323,7 +318,7 @@ func (s *session) next(ctx context.Context, w *waiter) ([]message, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-s.done:
-			if q := w.take(); len(q) > 0 {
+			if q := w.drain(); len(q) > 0 {
 				return q, nil
 			}
 			return nil, s.failure()
@@ -331,10 +326,11 @@ func (s *session) next(ctx context.Context, w *waiter) ([]message, error) {
 	}
 }
 
-// ask sends one request and hands each of its replies to reply until that says
-// that no more are due. An error message in reply ends it with a *SwitchError.
-func (s *session) ask(ctx context.Context, req []byte, reply func(message) (more bool, err error)) error {
-	return s.askAll(ctx, [][]byte{req}, func(m message) (bool, error) {
+// request sends one request and gives each of its replies to reply, until reply
+// says that no more are due. An error message of the switch is returned as a
+// *SwitchError.
+func (s *session) request(ctx context.Context, req []byte, reply func(message) (more bool, err error)) error {
+	return s.roundTrip(ctx, [][]byte{req}, func(m message) (bool, error) {
 		if m.kind == typeError {
 			return false, s.switchError(m.body)
 		}
@@ -342,11 +338,11 @@ func (s *session) ask(ctx context.Context, req []byte, reply func(message) (more
 	})
 }
 
-// do sends requests that have no reply, then a barrier. It returns the first
+// execute sends requests that have no reply, then a barrier. It returns the first
 // error that came before the barrier's reply.
-func (s *session) do(ctx context.Context, reqs ...[]byte) error {
+func (s *session) execute(ctx context.Context, reqs ...[]byte) error {
 	var failed error
-	err := s.askAll(ctx, append(reqs, rawMessage(s.version, s.barrier, nil)), func(m message) (bool, error) {
+	err := s.roundTrip(ctx, append(reqs, rawMessage(s.version, s.barrier, nil)), func(m message) (bool, error) {
 		if m.kind == typeError && failed == nil {
 			failed = s.switchError(m.body)
 		}
@@ -358,7 +354,9 @@ func (s *session) do(ctx context.Context, reqs ...[]byte) error {
 	return err
 }
 
-func (s *session) askAll(ctx context.Context, reqs [][]byte, reply func(message) (more bool, err error)) error {
+// roundTrip sends requests and gives each of their replies, error messages
+// included, to reply, until reply says that no more are due.
+func (s *session) roundTrip(ctx context.Context, reqs [][]byte, reply func(message) (more bool, err error)) error {
 	w, first := newWaiter(), s.xids(uint32(len(reqs)))
 	var b []byte
 	s.mu.Lock()
@@ -376,11 +374,11 @@ func (s *session) askAll(ctx context.Context, reqs [][]byte, reply func(message)
 		}
 		s.mu.Unlock()
 	}()
-	if err := s.send(ctx, b, len(reqs)); err != nil {
+	if err := s.send(ctx, b); err != nil {
 		return err
 	}
 	for {
-		ms, err := s.next(ctx, w)
+		ms, err := s.receive(ctx, w)
 		if err != nil {
 			return err
 		}
@@ -392,7 +390,7 @@ func (s *session) askAll(ctx context.Context, reqs [][]byte, reply func(message)
 	}
 }
 
-// fail ends the session; the first cause counts.
+// fail ends the session. The error of the first call is why it ended.
 func (s *session) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -403,7 +401,8 @@ func (s *session) fail(err error) {
 	}
 }
 
-// failure is why the session ended; nil while it lives.
+// failure returns why the session ended: nil while it lives, net.ErrClosed after
+// close.
 func (s *session) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

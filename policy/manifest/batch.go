@@ -38,7 +38,7 @@ func DecodeAll(files []File) []Decoded {
 		return nil
 	}
 	out := make([]Decoded, len(files))
-	shared := sharedLists{groups: make(map[string][]policy.Key), spots: make(map[string][]policy.Spot)}
+	shared := sharedLists{known: make(map[string]groupList)}
 	workers := min(runtime.GOMAXPROCS(0), 1+len(files)/(2*batchFiles))
 	var next atomic.Int64
 	work := func() {

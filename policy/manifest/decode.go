@@ -69,22 +69,22 @@ func Decode(f File) (policy.Objects, []policy.Problem) {
 	return policy.Objects{}, ps
 }
 
-// decoder collects what one file holds.
+// decoder collects the objects and the problems of one file.
 type decoder struct {
 	file     string
 	objects  policy.Objects
 	problems []policy.Problem
 }
 
-// value is a YAML node and the way that leads to it, which only errors need.
+// value is a YAML node and the path that leads to it, which only errors need.
 type value struct {
 	*yaml.Node
-	up    *value // nil for a document
-	field string // of up, unless v is an element of it
-	i     int    // of the element, from 1
+	up    *value // the mapping or list around it; nil for a document
+	field string // its name in up, if that is a mapping
+	i     int    // its number in up, from 1, if that is a list
 }
 
-// path is the path of fields that leads to v.
+// path returns the path of fields that leads to v.
 func (v *value) path() string {
 	switch {
 	case v.up == nil:
@@ -95,7 +95,7 @@ func (v *value) path() string {
 	return v.up.join(v.field)
 }
 
-// join is the path of a field of v.
+// join returns the path of a field of v.
 func (v *value) join(field string) string {
 	path := v.path()
 	if path == "" {
@@ -136,7 +136,8 @@ func (d *decoder) documents(data []byte) {
 	}
 }
 
-// rootOf is what a document holds; nil if that is nothing or only comments.
+// rootOf returns the node in a document; nil if the document is empty, null or
+// only comments.
 func rootOf(doc *yaml.Node) *yaml.Node {
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 || isNull(doc.Content[0]) {
 		return nil
@@ -146,17 +147,15 @@ func rootOf(doc *yaml.Node) *yaml.Node {
 
 func (d *decoder) document(root *yaml.Node) {
 	before := len(d.problems)
-	if !shapely(root, 0) {
-		d.checkShape(value{Node: root}, 0)
-	}
+	d.checkShape(root, make([]step, 0, maxDepth+1))
 	if len(d.problems) == before {
 		d.manifest(root)
 	}
 }
 
 // next reads a document. The YAML library reports its own errors by panicking
-// and recovering; what it does not recover is turned into an error here, so
-// that no input can take the agent down.
+// and recovering; next turns a panic that the library does not recover into an
+// error, so that no input can take the agent down.
 func next(dec *yaml.Decoder, doc *yaml.Node) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -166,7 +165,8 @@ func next(dec *yaml.Decoder, doc *yaml.Node) (err error) {
 	return dec.Decode(doc)
 }
 
-// syntaxError takes the line out of the YAML library's text, its only place.
+// syntaxError takes the line out of the text of an error of the YAML library,
+// which tells it nowhere else.
 func (d *decoder) syntaxError(err error) policy.Problem {
 	p := policy.Problem{Pos: policy.Position{File: d.file}}
 	s := strings.TrimPrefix(err.Error(), "yaml: ")
@@ -181,70 +181,75 @@ func (d *decoder) syntaxError(err error) policy.Problem {
 	return p
 }
 
-// shapely reports whether checkShape has nothing against n.
-func shapely(n *yaml.Node, depth int) bool {
-	if depth > maxDepth || n.Kind == yaml.AliasNode {
-		return false
+// step leads from a node to a field of it or, if i is not zero, to an element.
+type step struct {
+	field string
+	i     int // from 1
+}
+
+// at returns the value that the steps lead to, without its node. It serves the
+// path of an error.
+func at(steps []step) *value {
+	v := &value{}
+	for _, s := range steps {
+		v = &value{up: v, field: s.field, i: s.i}
 	}
-	step := 1
-	if n.Kind == yaml.MappingNode {
-		step = 2
-		if len(n.Content) > 64 {
-			return false // checkShape is faster
-		}
-	}
-	for i := step - 1; i < len(n.Content); i += step {
-		if !shapely(n.Content[i], depth+1) {
-			return false
-		}
-		if step == 1 {
-			continue
-		}
-		k := n.Content[i-1]
-		if k.Kind != yaml.ScalarNode || k.ShortTag() == "!!merge" {
-			return false
-		}
-		for j := 0; j < i-1; j += 2 {
-			if n.Content[j].Value == k.Value {
-				return false
-			}
-		}
-	}
-	return true
+	return v
 }
 
 // checkShape refuses what no manifest needs anywhere, in free-form parts as
 // well: aliases, merge keys, keys that are not strings, keys given twice, and
-// deep nesting.
-func (d *decoder) checkShape(v value, depth int) {
-	if depth > maxDepth {
-		d.fail(v, "nested deeper than %d levels", maxDepth)
+// deep nesting. The steps lead to n.
+func (d *decoder) checkShape(n *yaml.Node, steps []step) {
+	if len(steps) > maxDepth {
+		d.failField(n, at(steps).path(), "nested deeper than %d levels", maxDepth)
 		return
 	}
-	switch v.Kind {
+	switch n.Kind {
 	case yaml.AliasNode:
-		d.fail(v, "YAML aliases (*%s) are not supported: write the value out", v.Value)
+		d.failField(n, at(steps).path(), "YAML aliases (*%s) are not supported: write the value out", n.Value)
 	case yaml.MappingNode:
-		seen := make(map[string]*yaml.Node, len(v.Content)/2)
-		for i := 0; i+1 < len(v.Content); i += 2 {
-			k, val := v.Content[i], v.Content[i+1]
-			if k.Kind != yaml.ScalarNode || k.ShortTag() == "!!merge" {
-				d.failField(k, v.path(), "field names must be plain strings")
+		var seen map[string]*yaml.Node // of a large mapping; in a small one, a search is faster
+		if len(n.Content) > 64 {
+			seen = make(map[string]*yaml.Node, len(n.Content)/2)
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			k := n.Content[i]
+			if !isPlain(k) {
+				d.failField(k, at(steps).path(), "field names must be plain strings")
 				continue
 			}
-			child := value{Node: val, up: &v, field: k.Value}
-			if first := seen[k.Value]; first != nil {
-				d.failField(k, v.join(k.Value), "given twice; first on line %d", first.Line)
+			first := seen[k.Value]
+			if seen == nil {
+				first = findKey(n.Content[:i], k.Value)
+			}
+			if first != nil {
+				d.failField(k, at(steps).join(k.Value), "given twice; first on line %d", first.Line)
 				continue
 			}
-			seen[k.Value] = k
-			d.checkShape(child, depth+1)
+			if seen != nil {
+				seen[k.Value] = k
+			}
+			d.checkShape(n.Content[i+1], append(steps, step{field: k.Value}))
 		}
 	case yaml.SequenceNode:
-		for i, c := range v.Content {
-			d.checkShape(value{Node: c, up: &v, i: i + 1}, depth+1)
+		for i, c := range n.Content {
+			d.checkShape(c, append(steps, step{i: i + 1}))
 		}
 	}
+}
+
+// isPlain reports whether a key is a plain string.
+func isPlain(k *yaml.Node) bool { return k.Kind == yaml.ScalarNode && k.ShortTag() != "!!merge" }
+
+// findKey returns the plain key with a name in the content of a mapping, or nil.
+func findKey(content []*yaml.Node, name string) *yaml.Node {
+	for i := 0; i < len(content); i += 2 {
+		if k := content[i]; k.Value == name && isPlain(k) {
+			return k
+		}
+	}
+	return nil
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }

@@ -12,8 +12,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// fields is a mapping whose fields are taken out one by one, so that what is
-// left at the end is known to be unknown.
+// fields is a mapping whose fields are taken one by one, so that the fields left
+// at the end are known to be unknown fields.
 type fields struct {
 	d       *decoder
 	v       value
@@ -25,8 +25,7 @@ type fields struct {
 	fewName [6]string
 }
 
-// mapping reads v as a mapping. If it is none, that is reported and ok is
-// false.
+// mapping reads v as a mapping. If v is none, that is reported and ok is false.
 func (d *decoder) mapping(v value) (f *fields, ok bool) {
 	if v.Kind != yaml.MappingNode {
 		d.fail(v, "must be a mapping, not %s", describe(v.Node))
@@ -42,7 +41,7 @@ func (d *decoder) mapping(v value) (f *fields, ok bool) {
 	return f, true
 }
 
-// ignore marks fields as known whose values do not matter.
+// ignore marks the fields with these names as known, whatever their values.
 func (f *fields) ignore(names []string) {
 	f.ignored = names
 	for i := range f.taken {
@@ -71,8 +70,8 @@ func (f *fields) require(name string) (value, bool) {
 	return v, ok
 }
 
-// within is take of a mapping, and nothing if there is none or null.
-func (f *fields) within(name string) (*fields, bool) {
+// within is take for a mapping; ok is false if the field is missing or null.
+func (f *fields) within(name string) (g *fields, ok bool) {
 	v, ok := f.take(name)
 	if !ok || isNull(v.Node) {
 		return nil, false
@@ -80,7 +79,7 @@ func (f *fields) within(name string) (*fields, bool) {
 	return f.d.mapping(v)
 }
 
-// requireWithin is require of a mapping.
+// requireWithin is require for a mapping.
 func (f *fields) requireWithin(name string) (*fields, bool) {
 	v, ok := f.require(name)
 	if !ok {
@@ -89,7 +88,7 @@ func (f *fields) requireWithin(name string) (*fields, bool) {
 	return f.d.mapping(v)
 }
 
-// finish reports the fields that nobody took.
+// finish reports the fields that were not taken.
 func (f *fields) finish() {
 	for i := 0; i+1 < len(f.v.Content); i += 2 {
 		if f.taken[i/2] {
@@ -138,8 +137,8 @@ func (d *decoder) text(v value) (string, bool) {
 	return "", false
 }
 
-// name reads v as the name of an object. The characters are those that keep
-// "namespace/name" and what is printed of it unambiguous.
+// name reads v as the name of an object. Only characters are allowed that keep
+// "namespace/name" unambiguous, also where it is printed.
 func (d *decoder) name(v value) (string, bool) {
 	s, ok := d.text(v)
 	if !ok {
@@ -184,8 +183,8 @@ func (d *decoder) label(v value, spaces bool) (string, bool) {
 	return s, true
 }
 
-// ref reads v as {name: ...}, a reference within the namespace. The position
-// is that of the name.
+// ref reads v as {name: ...}, a reference within the namespace, and returns the
+// position of the name.
 func (d *decoder) ref(v value, namespace string) (policy.Key, policy.Spot, bool) {
 	f, ok := d.mapping(v)
 	if !ok {

@@ -10,9 +10,14 @@ import (
 // sharedLists keeps one copy of each list that many virtual machines of a
 // directory have in common. It may be used by several goroutines at once.
 type sharedLists struct {
-	mu     sync.Mutex
-	groups map[string][]policy.Key  // by the keys in it
-	spots  map[string][]policy.Spot // by their bytes
+	mu    sync.Mutex
+	known map[string]groupList // by all that is in it
+}
+
+// groupList is the groups of a virtual machine and where they are named.
+type groupList struct {
+	groups []policy.Key
+	at     []policy.Spot
 }
 
 // compact makes o share names and lists with other objects and removes the
@@ -52,31 +57,22 @@ func (s *sharedLists) compact(o *policy.Objects) {
 func (s *sharedLists) lists(vm *policy.VirtualMachine) {
 	var buf [256]byte
 	key := buf[:0]
-	for _, k := range vm.Groups {
-		key = append(k.AppendTo(key), 0)
+	for i, k := range vm.Groups {
+		at := vm.GroupsAt[i]
+		key = append(k.AppendTo(key), 0, byte(at.Line), byte(at.Line>>8), byte(at.Line>>16), byte(at.Line>>24),
+			byte(at.Column), byte(at.Column>>8), byte(at.Column>>16), byte(at.Column>>24))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	groups, ok := s.groups[string(key)]
+	l, ok := s.known[string(key)]
 	if !ok {
-		groups = make([]policy.Key, len(vm.Groups))
+		l = groupList{make([]policy.Key, len(vm.Groups)), clip(vm.GroupsAt)}
 		for i, k := range vm.Groups {
-			groups[i] = shareKey(k)
+			l.groups[i] = shareKey(k)
 		}
-		s.groups[string(key)] = groups
+		s.known[string(key)] = l
 	}
-	vm.Groups = groups
-	key = buf[:0]
-	for _, at := range vm.GroupsAt {
-		key = append(key, byte(at.Line), byte(at.Line>>8), byte(at.Line>>16), byte(at.Line>>24))
-		key = append(key, byte(at.Column), byte(at.Column>>8), byte(at.Column>>16), byte(at.Column>>24))
-	}
-	spots, ok := s.spots[string(key)]
-	if !ok {
-		spots = clip(vm.GroupsAt)
-		s.spots[string(key)] = spots
-	}
-	vm.GroupsAt = spots
+	vm.Groups, vm.GroupsAt = l.groups, l.at
 }
 
 // share returns the copy of text that all objects share.

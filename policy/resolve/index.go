@@ -26,7 +26,7 @@ type index struct {
 
 // groupSet is the VMs that list the same groups.
 type groupSet struct {
-	listed []policy.Key // as Options.GroupsOf
+	listed []policy.Key // as groupsOf
 	groups []string     // as Member.Groups
 	vms    map[*policy.VirtualMachine]bool
 }
@@ -71,7 +71,16 @@ func (x *index) groupExists(k policy.Key) bool {
 	return x.groups[k] != nil || k.Name == x.opts.DefaultGroup
 }
 
-// existing returns the groups that exist, as "ns/name", sorted.
+// groupsOf returns the groups that vm is in, existing or not: the groups that it
+// lists, or the default group of its namespace if it lists none.
+func (x *index) groupsOf(vm *policy.VirtualMachine) []policy.Key {
+	if len(vm.Groups) > 0 {
+		return vm.Groups
+	}
+	return []policy.Key{{Namespace: vm.Key.Namespace, Name: x.opts.DefaultGroup}}
+}
+
+// existing returns those of the groups that exist, as "ns/name", sorted.
 func (x *index) existing(groups []policy.Key) []string {
 	var ids []string
 	for _, k := range groups {
@@ -199,7 +208,7 @@ func (x *index) set(vm *policy.VirtualMachine) *groupSet {
 func (x *index) addToSet(vm *policy.VirtualMachine) {
 	s := x.set(vm)
 	if s == nil {
-		s = &groupSet{listed: x.opts.GroupsOf(vm), vms: make(map[*policy.VirtualMachine]bool)}
+		s = &groupSet{listed: x.groupsOf(vm), vms: make(map[*policy.VirtualMachine]bool)}
 		s.groups = x.existing(s.listed)
 		x.sets[string(x.setKey(nil, vm))] = s
 		for _, k := range s.listed {

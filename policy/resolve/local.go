@@ -154,7 +154,7 @@ func (b *modelBuilder) fill(e *policy.Endpoint, v policy.VIF, x placed) {
 	if v.VMID != "" && vm.UID != "" && v.VMID != vm.UID {
 		b.warn(v, "vm-id %q is not the uid of VM %s, whose iface-id it has", v.VMID, vm.Key)
 	}
-	for _, k := range b.index.opts.GroupsOf(vm) {
+	for _, k := range b.index.groupsOf(vm) {
 		if b.index.groupExists(k) {
 			e.Groups = append(e.Groups, b.group(k, x))
 		}

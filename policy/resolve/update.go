@@ -57,13 +57,16 @@ func (u *update) apply(changes []policy.RevisionChange) {
 // changedObjects returns the objects of one kind in the revisions before and
 // after the changes, by key.
 func changedObjects[T any](changes []policy.RevisionChange, of func(*policy.Objects) []T, key func(*T) policy.Key) map[policy.Key]policy.Change[T] {
-	all := make(map[policy.Key]policy.Change[T])
+	var all map[policy.Key]policy.Change[T] // none is made for the many changes without such objects
 	each := func(v *policy.Revision, set func(*policy.Change[T], *T)) {
 		if v == nil {
 			return
 		}
 		objects := of(&v.Objects)
 		for i := range objects {
+			if all == nil {
+				all = make(map[policy.Key]policy.Change[T])
+			}
 			k := key(&objects[i])
 			c := all[k]
 			set(&c, &objects[i])

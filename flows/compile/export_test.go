@@ -1,0 +1,47 @@
+package compile
+
+import (
+	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/policy"
+)
+
+// FullWith and NewWith let the tests of exactness choose the hash.
+var (
+	FullWith = fullWith
+	NewWith  = newWith
+)
+
+// StartAt makes a compiler believe that epochs were given out before.
+func (c *Compiler) StartAt(epoch uint32) {
+	c.epochs.adopt(installed{highest: epoch, persisted: epoch})
+}
+
+// State returns what Full needs to know of the epochs.
+func (c *Compiler) State() (map[uint16]Class, uint32) {
+	return c.epochs.byPort(), c.epochs.persisted
+}
+
+// Reference is Full with the compiler's hash.
+func (c *Compiler) Reference(in Input) (*flows.Set, error) { return fullWith(in, c.hash) }
+
+// Stepwise says whether the next step can be made by itself.
+func (c *Compiler) Stepwise() bool { return c.index != nil }
+
+// ClassNumbers returns the epochs that flows tell, by ofport.
+func ClassNumbers(s *flows.Set) map[uint16]flows.Epochs {
+	in := readInstalled(s)
+	out := map[uint16]flows.Epochs{}
+	for port, number := range in.ports {
+		out[port] = in.classes[number].epochs
+	}
+	return out
+}
+
+// Hash returns the compiler's hash.
+func (c *Compiler) Hash() func(string) uint64 { return c.hash }
+
+// ContentKey is contentKey.
+var ContentKey = contentKey
+
+// SameClass says whether two ports may be in one class.
+func SameClass(a, b *policy.Endpoint) bool { return classIDOf(a) == classIDOf(b) }

@@ -1,0 +1,87 @@
+package compile
+
+import "slices"
+
+// numbers gives every key a number of its own, never 0: the key's hash, so
+// that it stays the same whatever else there is, or, if a smaller key has
+// that one, the next that is free.
+func numbers(keys []string, hash func(string) uint64) map[string]uint32 {
+	keys = slices.Clone(keys)
+	slices.Sort(keys)
+	out := make(map[string]uint32, len(keys))
+	used := map[uint32]bool{0: true}
+	for _, k := range slices.Compact(keys) {
+		n := uint32(hash(k))
+		for used[n] {
+			n++
+		}
+		used[n] = true
+		out[k] = n
+	}
+	return out
+}
+
+// idPool keeps the numbers that numbers gives up to date while keys come and go.
+// When two keys have the same hash, the pool needs a full compile: the order of all
+// keys decides then.
+type idPool struct {
+	hash     func(string) uint64
+	byKey    map[string]*pooledID
+	byNumber map[uint32]*pooledID
+	idle     []*pooledID // not in use any more, kept until sweep
+	collided bool        // two keys had the same hash, or a key had the hash 0
+}
+
+// pooledID is a key in use and its number.
+type pooledID struct {
+	key    string
+	number uint32
+	uses   int
+}
+
+func newIDPool(hash func(string) uint64) *idPool {
+	return &idPool{hash: hash, byKey: map[string]*pooledID{}, byNumber: map[uint32]*pooledID{}}
+}
+
+// acquire counts a use of a key; began says that it is the first.
+func (p *idPool) acquire(key string) (x *pooledID, began bool) {
+	x = p.byKey[key]
+	if x == nil {
+		x = &pooledID{key: key, number: uint32(p.hash(key))}
+		if x.number == 0 || p.byNumber[x.number] != nil {
+			p.collided = true
+		}
+		p.byKey[key], p.byNumber[x.number] = x, x
+	}
+	x.uses++
+	return x, x.uses == 1
+}
+
+// release takes a use back; ended says that it was the last. The number is free
+// after the next sweep.
+func (p *idPool) release(x *pooledID) (ended bool) {
+	if x.uses--; x.uses > 0 {
+		return false
+	}
+	p.idle = append(p.idle, x)
+	return true
+}
+
+// sweep frees the numbers that are not used.
+func (p *idPool) sweep() {
+	for _, x := range p.idle {
+		if x.uses == 0 && p.byKey[x.key] == x {
+			delete(p.byKey, x.key)
+			delete(p.byNumber, x.number)
+		}
+	}
+	p.idle = p.idle[:0]
+}
+
+// of is the number of a key in use; 0 if it is not.
+func (p *idPool) of(key string) uint32 {
+	if x := p.byKey[key]; x != nil {
+		return x.number
+	}
+	return 0
+}
