@@ -164,10 +164,6 @@ func (c *Client) Run(ctx context.Context) error {
 		if connected {
 			delay, complaint = minBackoff, ""
 		}
-		c.mu.Lock()
-		c.status.LastError, c.status.LastErrorTime = err, time.Now()
-		c.wake()
-		c.mu.Unlock()
 		if text := err.Error(); text != complaint { // once, not every second
 			c.log.Warn("no connection to ovsdb-server, will keep trying", zap.Error(err))
 			complaint = text
@@ -190,27 +186,30 @@ func (c *Client) follow(ctx context.Context) (connected bool, err error) {
 	s, err := c.connect(connecting)
 	cancel()
 	if err != nil {
+		c.setCurrent(nil, err)
 		return false, err
 	}
 	defer s.close()
-	c.setCurrent(s)
-	defer c.setCurrent(nil)
+	c.setCurrent(s, nil)
 	c.ring()
 	c.log.Info("connected to ovsdb-server", zap.String("endpoint", c.config.Endpoint))
-	return true, s.watch(ctx, c.config.ProbeInterval)
+	err = s.watch(ctx, c.config.ProbeInterval)
+	c.setCurrent(nil, err)
+	return true, err
 }
 
-// setCurrent makes s, or nothing, the connection in use.
-func (c *Client) setCurrent(s *session) {
+// setCurrent makes s the connection in use, or none for the reason err.
+func (c *Client) setCurrent(s *session, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
 	c.current = s
-	c.status.Connected, c.status.Since = s != nil, time.Now()
-	c.wake()
-}
-
-// wake tells everyone who waits on c.changed. The caller holds c.mu.
-func (c *Client) wake() {
+	if connected := s != nil; connected != c.status.Connected {
+		c.status.Connected, c.status.Since = connected, now
+	}
+	if err != nil && !errors.Is(err, context.Canceled) { // that is Run's end
+		c.status.LastError, c.status.LastErrorTime = err, now
+	}
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
