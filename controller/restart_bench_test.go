@@ -29,7 +29,7 @@ func BenchmarkRestart(b *testing.B) {
 	var start, cpu, stop time.Duration
 	run := func() {
 		began, before := time.Now(), used(b)
-		src, err := dirsource.NewSource(dirsource.Config{Dir: dir, StateDir: stateDir})
+		src, err := dirsource.New(dirsource.Config{Dir: dir, StateDir: stateDir})
 		if err != nil {
 			b.Fatal(err)
 		}

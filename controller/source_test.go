@@ -285,7 +285,7 @@ func newDirectory(t *testing.T, guarded bool) *directory {
 
 func (d *directory) start(t *testing.T) {
 	var err error
-	d.Source, err = dirsource.NewSource(dirsource.Config{Dir: d.dir, StateDir: d.state, Guarded: d.guarded, Logger: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
+	d.Source, err = dirsource.New(dirsource.Config{Dir: d.dir, StateDir: d.state, Guarded: d.guarded, Logger: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
 	if err != nil {
 		t.Fatal(err)
 	}

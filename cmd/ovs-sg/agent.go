@@ -107,7 +107,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	source, err := dirsource.NewSource(dirsource.Config{
+	source, err := dirsource.New(dirsource.Config{
 		Dir: a.PolicyDir, StateDir: a.StateDir, Guarded: a.MaxRevoke > 0, Watch: dirsource.Options{Resync: a.Resync}, Logger: log,
 	})
 	if err != nil {

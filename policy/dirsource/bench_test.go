@@ -32,7 +32,7 @@ func fill(b *testing.B, files int) string {
 // running starts a Watcher and receives its first snapshot.
 func running(b *testing.B, dir string) *Watcher {
 	b.Helper()
-	w, err := New(dir, Options{Resync: time.Hour})
+	w, err := NewWatcher(dir, Options{Resync: time.Hour})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,5 +1,9 @@
-// Package dirsource delivers what changes in a policy directory, and keeps
-// copies of the accepted contents of its files.
+// Package dirsource is a directory of manifest files as a source of policy.
+//
+// A [Source] has three parts. A [Watcher] delivers what changes in the directory, a
+// [Tracker] decides which revision of each file is in force, and a [Store] keeps
+// copies of the accepted contents across restarts. The Source runs them in a
+// goroutine of its own, apart from whoever enforces the policy.
 //
 // A [Watcher] sends a [Snapshot] of what has changed; the first holds every
 // file. An event only says which files to look at: a file has changed if the
@@ -31,7 +35,4 @@
 // a directory that vanishes: the snapshot says what is wrong and nothing else
 // changes. An empty directory, on the other hand, is an empty policy. Removing a
 // directory with its files may be delivered as both, one after the other.
-//
-// A [Store] keeps the accepted content of each file across restarts. A [Source]
-// puts both together and decides which revision of each file is in force.
 package dirsource

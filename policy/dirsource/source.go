@@ -41,13 +41,13 @@ type Source struct {
 	err    string          // why the directory cannot be read, as it was logged
 }
 
-// NewSource returns a source that delivers nothing before Run. It reads the state
+// New returns a source that delivers nothing before Run. It reads the state
 // directory; the error says why that is impossible.
-func NewSource(cfg Config) (*Source, error) {
+func New(cfg Config) (*Source, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
-	watcher, err := New(cfg.Dir, cfg.Watch)
+	watcher, err := NewWatcher(cfg.Dir, cfg.Watch)
 	if err != nil {
 		return nil, err
 	}

@@ -85,9 +85,9 @@ type syncReply struct {
 	err error
 }
 
-// New returns a Watcher of dir, which need not exist yet. The Watcher does
+// NewWatcher returns a Watcher of dir, which need not exist yet. The Watcher does
 // nothing before Run.
-func New(dir string, opts Options) (*Watcher, error) {
+func NewWatcher(dir string, opts Options) (*Watcher, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", dir, err)

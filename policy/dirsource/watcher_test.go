@@ -50,7 +50,7 @@ func startWith(t *testing.T, dir string, opts Options) *bench {
 	}
 	reports := make(chan string, 100)
 	opts.Report = func(err error) { reports <- fmt.Sprint(err) }
-	w, err := New(dir, opts)
+	w, err := NewWatcher(dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -411,7 +411,7 @@ func TestRunEnds(t *testing.T) {
 }
 
 func TestSyncWaitsForItsContext(t *testing.T) {
-	w, err := New(t.TempDir(), Options{})
+	w, err := NewWatcher(t.TempDir(), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -256,7 +256,7 @@ func TestOverflow(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "later")
 	missing, blocked, resume := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	w, err := New(dir, Options{Resync: time.Hour, Report: func(err error) {
+	w, err := NewWatcher(dir, Options{Resync: time.Hour, Report: func(err error) {
 		if err != nil {
 			close(missing)
 			return
@@ -286,7 +286,7 @@ func TestOverflow(t *testing.T) {
 }
 
 func TestUnreceivedSnapshotsAreMerged(t *testing.T) {
-	w, err := New(t.TempDir(), Options{})
+	w, err := NewWatcher(t.TempDir(), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
