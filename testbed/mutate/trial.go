@@ -19,7 +19,7 @@ type stage struct {
 
 // The stages, in the order in which they are tried: the quick ones first.
 var stages = []stage{
-	{"^Test(CompileOFPorts|Members|ContentKey|ClassKey|Adopt|Raise|Wrap|Step|FlowCount|ExactInfrastructure|ExactOrder|ExactEpochsOfNobody)$", false, time.Minute},
+	{"^Test(CompileOFPorts|Members|ContentKey|ClassKey|Adopt|Raise|Wrap|Step|FlowCount|ExactInfrastructure|ExactOrder|ExactEpochsOfNobody|Owners)$", false, time.Minute},
 	{"^TestExact$", false, time.Minute},
 	{"^Test(ExactCollisions|ExactLimits|ExactFlood|ExactForgets|StepCrowded|Epochs|History)$", false, 2 * time.Minute},
 	{"^Test(Guard|NoGuard|Flush|Restart.*|OtherLayout|AnyPathSameFlows)$", false, 2 * time.Minute},
