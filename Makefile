@@ -88,8 +88,8 @@ soak: provision ## Random policies, chaos and packets, in rounds of SOAK=10m, un
 exact: provision ## Hold the flows against the reference on random policies for SOAK=10m; SEED=n: replay one.
 	REQUIRE_OVS=1 $(GO) test ./flows/compile -count=1 -timeout 0 -v -run '^TestExact$$' $(if $(SEED),-seed $(SEED),-soak $(SOAK))
 
-mutate: provision ## Plant mistakes in the compiler, one at a time, and say which no test notices. Ten minutes.
-	$(GO) run ./testbed/mutate
+mutate: provision ## Plant mistakes in what makes flows, one at a time: none survives the tests without a reason. Hours; SAMPLE=50 draws some.
+	$(GO) run ./testbed/mutate $(if $(SAMPLE),-sample $(SAMPLE))
 
 lint: tools ## Run go vet, gofmt and, if it is installed, golangci-lint.
 	$(GO) vet ./...

@@ -73,7 +73,8 @@ func drawMap(all map[string]pkg) string {
 	for i, name := range names {
 		doc := strings.Join(strings.Fields(all[name].Doc), " ")
 		_, what, _ := strings.Cut(doc, filepath.Base(name)+" ")
-		sentence, _, _ := strings.Cut(what, ". ")
+		what, _, _ = strings.Cut(what, ". ")
+		sentence, _, _ := strings.Cut(what, ": ")
 		fmt.Fprintf(&b, "| %d | `%s` | %s |\n", i+1, name, strings.TrimSuffix(sentence, "."))
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return test(name) > 0 })

@@ -94,8 +94,6 @@ func (a *agentCmd) logger() (*zap.Logger, error) {
 }
 
 func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
-	var collector collector
-	collector.saveTime(a.PolicyDir)
 	content, err := policy.ParseDefaultContent(a.DefaultGroupContent)
 	if err != nil {
 		return err
@@ -136,7 +134,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	g.Go(func() error { return source.Run(sourceCtx) })
 	g.Go(func() error { return db.Run(ctx) })
 	g.Go(func() error { defer stopSource(); return c.Run(ctx) })
-	g.Go(func() error { return collector.saveMemory(ctx, c.Settled()) })
+	g.Go(func() error { return saveMemory(ctx, c.Settled()) })
 	g.Go(func() error { return control.Serve(ctx, listener, c) })
 	if a.MetricsAddr != "" {
 		g.Go(func() error { return serveMetrics(ctx, a.MetricsAddr, c) })

@@ -1,29 +1,37 @@
-// Package dirsource delivers what changes in a policy directory, and keeps the
-// accepted copies of its files.
+// Package dirsource delivers what changes in a policy directory, and keeps
+// copies of the accepted contents of its files.
 //
-// A [Watcher] sends a [Snapshot] of what has changed, the first of all there
-// is. An event says which files to look at; what they hold is only known from
-// reading them. Every file is read when events are lost, when the path leads to
-// another directory, and from time to time, a few at a time, because symbolic
-// links that lead elsewhere, files with several names, mounts and mappings
-// change without an event. Of what was read the Watcher keeps a checksum.
+// A [Watcher] sends a [Snapshot] of what has changed; the first holds every
+// file. An event only says which files to look at: a file has changed if the
+// checksum of its content has. Each file is read again from time to time, a few
+// files at a time between the events, because some changes have no event: those
+// of files that symbolic links lead to or that have several names, of mounts
+// and of memory mappings.
 //
-// A file is looked at if its name ends in .yaml or .yml and does not begin with
-// a dot or '#'. It must be a regular file or a symbolic link to one; anything
-// else is never opened. In-place edits, files renamed into place and the
-// swapped links of a mounted ConfigMap all work. A file that is being written
-// in place is waited for until it is closed, but not for long, so that
-// renaming is better: half of it is read when its writer takes his time, or
-// when [Watcher.Sync] asks for what is there now.
+// A file belongs to the policy if its name ends in .yaml or .yml and begins
+// neither with a dot nor with '#'. It must be a regular file or a symbolic link
+// to one; anything else is never opened. Edits in place, files that are renamed
+// into place and the links of a mounted ConfigMap all work. If the directory
+// holds symbolic links or files with several names, each event leads to a look
+// at every file, so that what changes together is delivered together.
 //
-// Whether somebody has a file open for writing, a lease tells; see fcntl(2).
-// Without the capability CAP_LEASE, which must not be in a user namespace, it
-// is to be had only for one's own files. For others the end of writing is when
-// somebody closes the file, or when nothing more has been announced for a
-// while.
+// fsnotify announces that a file has changed. Whether the file is complete, an
+// inotify instance of the Watcher's own says: a file that is renamed into place
+// or closed after writing is read at once, any other when it is closed, or after
+// ten times [Options.Debounce] at the latest. Renaming is better, because half
+// of a file is read if its writer takes longer or if [Watcher.Sync] asks
+// meanwhile. While a file is being written, the removal of another waits for it
+// as long, because the two may be the halves of a rename.
 //
-// A file that cannot be read keeps its last content, and so does a directory
-// that vanishes: the snapshot says what is wrong, nothing else changes. An
-// empty directory, on the other hand, is empty. Removing a directory with its
-// files may show as both, one after the other.
+// Sync looks at every file and reads those whose size, times or inode differ
+// from before, or were too young to tell a second change when the file was
+// read.
+//
+// A file that cannot be read keeps its last content, and so does every file of
+// a directory that vanishes: the snapshot says what is wrong and nothing else
+// changes. An empty directory, on the other hand, is an empty policy. Removing a
+// directory with its files may be delivered as both, one after the other.
+//
+// A [Store] keeps the accepted content of each file across restarts. A [Source]
+// puts both together and decides which revision of each file is in force.
 package dirsource

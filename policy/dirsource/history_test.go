@@ -65,27 +65,23 @@ func (b *bench) synced(what string) {
 	}
 }
 
-// TestSyncAlongRandomHistories does what people and programs do to files.
+// TestSyncAlongRandomHistories does what people and programs do to files. The
+// small debounce makes files be read that are still being written.
 func TestSyncAlongRandomHistories(t *testing.T) {
+	for _, debounce := range []time.Duration{DefaultDebounce, time.Microsecond} {
+		t.Run(debounce.String(), func(t *testing.T) { history(t, debounce) })
+	}
+}
+
+func history(t *testing.T, debounce time.Duration) {
 	steps := 400
 	if testing.Short() {
 		steps = 100
 	}
-	for _, leases := range []bool{true, false} {
-		t.Run(fmt.Sprintf("leases=%v", leases), func(t *testing.T) {
-			if !leases {
-				noLeases(t)
-			}
-			history(t, steps, leases)
-		})
-	}
-}
-
-func history(t *testing.T, steps int, leases bool) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	b := start(t, "", time.Hour)
+	b := startWith(t, "", Options{Resync: time.Hour, Debounce: debounce})
 	outside := t.TempDir()
 	names := []string{"a.yaml", "b.yaml", "c.yml", "d.yaml", "e.yaml"}
 	name := func() string { return names[rnd.IntN(len(names))] }
@@ -95,7 +91,7 @@ func history(t *testing.T, steps int, leases bool) {
 	b.must(os.MkdirAll(b.path("..2"), 0o755))
 	for i := range steps {
 		n, what := name(), ""
-		switch rnd.IntN(12) {
+		switch rnd.IntN(14) {
 		case 0:
 			what = "replace " + n
 			b.replace(n, text())
@@ -157,10 +153,30 @@ func history(t *testing.T, steps int, leases bool) {
 		case 11:
 			what = "truncate " + n
 			_ = os.Truncate(b.path(n), 0)
+		case 12:
+			what = "date " + n
+			_ = os.Chtimes(b.path(n), time.Time{}, time.Unix(int64(rnd.IntN(2)), 0))
+		case 13:
+			what = "another directory"
+			b.must(os.Rename(b.dir, b.dir+".3"))
+			switch rnd.IntN(3) {
+			case 0:
+				b.must(os.Mkdir(b.dir, 0o755))
+				b.must(os.MkdirAll(b.path("..1"), 0o755))
+				b.must(os.MkdirAll(b.path("..2"), 0o755))
+				b.must(os.RemoveAll(b.dir + ".2"))
+				b.must(os.Rename(b.dir+".3", b.dir+".2"))
+			case 1:
+				if os.Rename(b.dir+".2", b.dir) == nil {
+					b.must(os.Rename(b.dir+".3", b.dir+".2"))
+					break
+				}
+				fallthrough
+			case 2:
+				b.must(os.Rename(b.dir+".3", b.dir))
+			}
 		}
-		// Without leases nobody knows that a file is open under a name that it
-		// has lost since.
-		if !leases || rnd.IntN(3) > 0 {
+		if rnd.IntN(3) > 0 {
 			b.synced(fmt.Sprintf("step %d, %s", i, what))
 		}
 	}
@@ -168,7 +184,78 @@ func history(t *testing.T, steps int, leases bool) {
 		b.must(f.Close())
 	}
 	b.synced("end")
-	if b.w.trusted && b.fulls() > 2 {
-		t.Errorf("the directory was scanned %d times", b.fulls())
+}
+
+// TestEventsAlongRandomHistories does what has events, and waits until the
+// snapshots amount to what is there without a Sync.
+func TestEventsAlongRandomHistories(t *testing.T) {
+	steps := 200
+	if testing.Short() {
+		steps = 50
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	b := start(t, "", time.Hour)
+	names := []string{"a.yaml", "b.yaml", "c.yml", "d.yaml", "e.yaml"}
+	name := func() string { return names[rnd.IntN(len(names))] }
+	text := func() string { return strings.Repeat("x", rnd.IntN(3)) + fmt.Sprint(rnd.IntN(100)) }
+	b.must(os.Mkdir(b.path("..1"), 0o755))
+	for range steps {
+		for range 1 + rnd.IntN(6) {
+			n, to := name(), name()
+			switch rnd.IntN(8) {
+			case 0, 1:
+				b.replace(n, text())
+			case 2:
+				if b.hasEvents(n) {
+					_ = os.WriteFile(b.path(n), []byte(text()), 0o644)
+				}
+			case 3:
+				_ = os.Remove(b.path(n))
+			case 4:
+				_ = os.Rename(b.path(n), b.path(to))
+			case 5:
+				if b.hasEvents(n) {
+					_ = os.Truncate(b.path(n), 0)
+				}
+			case 6:
+				b.must(os.Symlink([]string{to, "..data/" + n, "nowhere"}[rnd.IntN(3)], b.path(".tmp")))
+				b.must(os.Rename(b.path(".tmp"), b.path(n)))
+			case 7:
+				v := fmt.Sprintf("..%d", rnd.Uint32())
+				b.must(os.Mkdir(b.path(v), 0o755))
+				b.must(os.WriteFile(b.path(v+"/"+n), []byte(text()), 0o644))
+				b.must(os.Symlink(v, b.path(".tmp")))
+				b.must(os.Rename(b.path(".tmp"), b.path("..data")))
+			}
+		}
+		b.untilDirect()
+	}
+	b.synced("end")
+}
+
+// hasEvents reports whether writing to a file in place leads to an event: the
+// name is that of a file, or a link to a file of the directory.
+func (b *bench) hasEvents(name string) bool {
+	if fi, err := os.Lstat(b.path(name)); err != nil || fi.Mode().IsRegular() {
+		return true
+	}
+	target, err := filepath.EvalSymlinks(b.path(name))
+	return err == nil && filepath.Dir(target) == b.dir
+}
+
+// untilDirect receives snapshots until they amount to what is there.
+func (b *bench) untilDirect() {
+	b.Helper()
+	timeout := time.After(deadline)
+	want := direct(b.T, b.dir)
+	for b.found() != want {
+		select {
+		case s := <-b.w.Snapshots():
+			b.take(s)
+		case <-timeout:
+			b.Fatalf("have %q, want %q", b.found(), want)
+		}
 	}
 }

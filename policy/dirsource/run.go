@@ -10,32 +10,15 @@ import (
 )
 
 const (
-	// retryMissing is how often a directory that is not there is looked for, in
-	// case nothing announces its return.
+	// retryMissing is the interval at which a missing directory is looked for,
+	// in case no event announces its return.
 	retryMissing = time.Second
-	// firstPoll is when a file that is being written is looked at again, if no
-	// event says that it is closed. It doubles until it is Options.Debounce.
-	firstPoll = 500 * time.Microsecond
-	// syncPatience is how long Sync waits for the sentinel.
-	syncPatience = time.Second
-	// slice is how many files a sweep reads between two looks at the events,
-	// and queue how many events are taken before acting upon them.
-	slice = 32
+	// queue is how many events are taken in before their files are read.
 	queue = 4096
 )
 
-// todo is what events have told and nobody has looked at yet.
-type todo struct {
-	names map[string]hint
-	links bool // something changed that symbolic links may lead over
-	all   bool // anything may have changed
-	full  bool // and even what looks the same is to be read
-	force bool // everything is wanted now, announced or not
-	first time.Time
-}
-
-// Run watches until ctx ends and returns its error, or that watching cannot be
-// set up. It may be called once.
+// Run watches until ctx ends and returns its error, or the reason why watching
+// cannot be set up. It may be called once.
 func (w *Watcher) Run(ctx context.Context) error {
 	defer close(w.done)
 	fs, err := fsnotify.NewBufferedWatcher(queue)
@@ -43,14 +26,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 		return fmt.Errorf("watch %s: %w", w.dir, err)
 	}
 	defer fs.Close()
-	w.fs, w.closes = fs, newCloses()
-	defer w.closes.stop()
-	w.raiser()
-	defer func() {
-		if w.sentinel != nil {
-			w.sentinel.remove()
-		}
-	}()
+	w.fs, w.completions = fs, newCompletions()
+	defer w.completions.stop()
 	defer w.endSweep()
 
 	resync := time.NewTicker(w.opts.Resync)
@@ -61,53 +38,70 @@ func (w *Watcher) Run(ctx context.Context) error {
 	always := make(chan struct{})
 	close(always)
 
-	w.rescan(true, forced, time.Now())
+	w.rescan(pending{verify: true, force: true, first: time.Now()})
 	for !w.ended {
-		var next chan struct{}
+		var sweeping chan struct{}
 		if w.sweep != nil {
-			next = always
+			sweeping = always
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case e, ok := <-fs.Events:
-			w.note(e, ok)
-		case <-fs.Errors: // such as an overflow: events are lost
-			w.lost()
-		case name := <-w.closes.names:
-			w.closed(name)
-		case <-w.timer.C: // act finds out what is due
+			w.event(e, ok)
+		case <-fs.Errors: // events are lost, for example by an overflow
+			w.eventsLost()
+		case <-w.completions.ready:
+			w.takeEvents()
+			w.completions.again()
+		case <-w.timer.C: // flushPending finds out which file is due
 		case <-w.retry.C:
-			w.touch().all = true
+			w.some().all = true
 		case <-resync.C:
 			w.startSweep()
-			continue
-		case <-next:
-			w.drain()
-			w.act()
-			w.stepSweep()
-			continue
+		case <-sweeping:
+			w.takeEvents()
+			w.flushPending()
+			if w.sweep != nil {
+				w.stepSweep()
+			}
 		case reply := <-w.syncs:
-			w.sync(ctx, reply)
-			continue
+			w.answerSyncs(reply)
 		}
-		w.drain()
-		w.act()
+		w.takeEvents()
+		w.flushPending()
 	}
 	return fmt.Errorf("watch %s: events have ended", w.dir)
 }
 
-// touch returns todo, in which there is something now.
-func (w *Watcher) touch() *todo {
-	if w.todo.first.IsZero() {
-		w.todo.first = time.Now()
-		w.todo.names = make(map[string]hint)
+// takeEvents takes in the events that have come already, so that a burst of
+// them leads to one snapshot.
+func (w *Watcher) takeEvents() {
+	for n, idle := 0, 0; idle < 3 && n < queue && !w.ended; n++ {
+		select {
+		case e, ok := <-w.fs.Events:
+			w.event(e, ok)
+			idle = 0
+		case <-w.fs.Errors:
+			w.eventsLost()
+			idle = 0
+		default:
+			idle++
+			runtime.Gosched() // to the goroutine of fsnotify that reads events
+		}
 	}
-	return &w.todo
+	// Completions are read last, so that they include those of the files whose
+	// creation was announced.
+	w.completions.read(func(name string) { w.note(name, complete) })
 }
 
-// note takes an event in; what it is about is not looked at yet.
-func (w *Watcher) note(e fsnotify.Event, ok bool) {
+func (w *Watcher) eventsLost() {
+	p := w.some()
+	p.all, p.verify = true, true
+}
+
+// event takes in an event, without looking at the file.
+func (w *Watcher) event(e fsnotify.Event, ok bool) {
 	if !ok {
 		w.ended = true
 		return
@@ -116,33 +110,23 @@ func (w *Watcher) note(e fsnotify.Event, ok bool) {
 		if e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename) || e.Has(fsnotify.Create) {
 			delete(w.watched, w.dir)
 		}
-		w.touch().all = true
+		w.some().all = true
 		return
 	}
 	name, ok := inside(w.dir, e.Name)
 	if !ok {
 		return
 	}
-	if !IsManifest(name) {
-		if len(w.scanner.links) > 0 {
-			w.touch().links = true
-		}
-		return
+	if w.scanner.linked > 0 && (!IsManifest(name) || e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)) {
+		w.some().links = true
 	}
-	t := w.touch()
 	switch {
-	case e.Has(fsnotify.Write):
-		t.names[name] = written
-	case e.Has(fsnotify.Create):
-		t.names[name] = created
-	case e.Has(fsnotify.Remove), e.Has(fsnotify.Rename):
-		t.names[name] = complete
-	default:
-		if _, ok := t.names[name]; !ok {
-			t.names[name] = complete
-			if a := w.waiting[name]; a != nil {
-				t.names[name] = a.hint
-			}
+	case !IsManifest(name):
+	case e.Op != fsnotify.Chmod:
+		w.note(name, touched)
+	case w.inProgress[name] == nil:
+		if _, noted := w.pending.files[name]; !noted {
+			w.note(name, complete)
 		}
 	}
 }
@@ -157,64 +141,4 @@ func inside(dir, path string) (string, bool) {
 		return "", false
 	}
 	return path[n:], true
-}
-
-// closed notes that somebody has written a file and closed it.
-func (w *Watcher) closed(name string) { w.touch().names[name] = complete }
-
-// lost notes that events are lost.
-func (w *Watcher) lost() {
-	t := w.touch()
-	t.all, t.full = true, true
-}
-
-// drain takes in the events that have come already, so that a burst of them is
-// looked at once.
-func (w *Watcher) drain() {
-	for n, idle := 0, 0; idle < 3 && n < queue && !w.ended; n++ {
-		select {
-		case e, ok := <-w.fs.Events:
-			w.note(e, ok)
-			idle = 0
-		case <-w.fs.Errors:
-			w.lost()
-			idle = 0
-		case name := <-w.closes.names:
-			w.closed(name)
-			idle = 0
-		default:
-			idle++
-			runtime.Gosched() // to who reads them from the kernel
-		}
-	}
-}
-
-// act looks at what events have told, and at files that were waited for long
-// enough.
-func (w *Watcher) act() {
-	now := time.Now()
-	for name, a := range w.waiting {
-		if _, ok := w.todo.names[name]; ok {
-			continue
-		}
-		switch debounce := w.opts.Debounce; {
-		case !now.Before(a.limit(debounce)):
-			w.touch().names[name] = forced
-		case now.Before(a.due(debounce)):
-		case a.leased:
-			w.touch().names[name] = a.hint
-			a.poll *= 2
-		default:
-			w.touch().names[name] = complete
-		}
-	}
-	t := w.todo
-	w.todo = todo{}
-	switch {
-	case t.all || t.names != nil && (w.err != nil || !w.ready):
-		w.rescan(t.full, complete, t.first)
-	case len(t.names) > 0 || t.links || t.force:
-		w.look(t)
-	}
-	w.schedule()
 }

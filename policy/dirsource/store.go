@@ -16,15 +16,15 @@ import (
 
 // The names of files in a state directory.
 const (
-	acceptedSuffix = ".accepted" // after the name of the policy file
-	tempPrefix     = ".new-"     // of a write that was interrupted, if it is found at the start
-	// formerParsed is what earlier releases kept beside the copies. It is
-	// removed, because a release that still reads it must not find an old one.
+	acceptedSuffix = ".accepted" // follows the name of the policy file
+	tempPrefix     = ".new-"     // begins the name of a copy that is being written
+	// formerParsed is a file that earlier releases kept beside the copies. It
+	// is removed, because a release that still reads it must not find an old one.
 	formerParsed = "parsed"
 )
 
-// fewFiles are brought to disk one by one; for more, the whole filesystem is,
-// with whatever else has been written to it.
+// fewFiles is how many files are synced one by one. For more files the whole
+// filesystem is synced, with whatever else was written to it.
 const fewFiles = 4
 
 // Store keeps a copy of the accepted version of every file in a state
@@ -33,12 +33,13 @@ const fewFiles = 4
 type Store struct {
 	dir      string
 	sums     map[string]sum // by name of the policy file
-	files    []File         // until somebody takes them
-	unsynced bool           // the directory could not be brought to disk
+	files    []File         // until Files is called
+	unsynced bool           // the directory could not be synced
 }
 
-// OpenStore opens the state directory, which is made if it is missing, and
-// reads the copies that it holds.
+// OpenStore opens the state directory and reads the copies that it holds. It
+// makes the directory if that is missing, and removes copies that an earlier
+// run has not written to the end.
 func OpenStore(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open state directory: %w", err)
@@ -65,10 +66,10 @@ func OpenStore(dir string) (*Store, error) {
 	}
 	jobs := make([]job, len(names))
 	for i, name := range names {
-		jobs[i] = job{name: name + acceptedSuffix, hint: forced, verify: true, regular: true}
+		jobs[i] = job{name: name + acceptedSuffix, verify: true, regular: true}
 	}
 	s.sums = make(map[string]sum, len(names))
-	for _, r := range newScanner(dir).probe(int(d.Fd()), 0, jobs) {
+	for _, r := range readParallel(dirHandle{fd: int(d.Fd())}, nil, slices.Chunk(jobs, batch)) {
 		if r.verdict != read {
 			return nil, fmt.Errorf("open state directory: %s: %s", r.name, cmp.Or(r.reason, "is gone"))
 		}
@@ -80,18 +81,18 @@ func OpenStore(dir string) (*Store, error) {
 	return s, nil
 }
 
-// Files returns what was stored when the store was opened, sorted by name. It
-// does so once: the store does not keep it.
+// Files returns the copies that the store held when it was opened, sorted by
+// name. It returns them once: the store does not keep the contents.
 func (s *Store) Files() []File {
 	files := s.files
 	s.files = nil
 	return files
 }
 
-// Save stores the files that have changed and forgets those that are removed.
-// What is stored already is not written again. Each file is replaced
-// atomically; all are on disk when Save returns. It goes on after an error and
-// returns all of them.
+// Save stores the files that have changed and deletes the copies of files that
+// are removed. A content that is stored already is not written again. Each copy
+// is replaced atomically, and all are on disk when Save returns. Save continues
+// after an error and returns all errors joined.
 func (s *Store) Save(changed []File, removed []string) error {
 	var errs []error
 	failed := func(what string, err error) { errs = append(errs, fmt.Errorf("%s: %w", what, err)) }
@@ -107,7 +108,8 @@ func (s *Store) Save(changed []File, removed []string) error {
 	if len(todo) == 0 && !slices.ContainsFunc(removed, s.has) && !s.unsynced {
 		return errors.Join(errs...)
 	}
-	// Opened before anything is written: syncfs tells of errors since then.
+	// The directory is opened before anything is written, because syncfs reports
+	// the errors that have occurred since.
 	d, err := os.Open(s.dir)
 	if err != nil {
 		failed("write accepted copies", err)
@@ -159,8 +161,8 @@ func (s *Store) has(name string) bool {
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name+acceptedSuffix) }
 
-// write writes temporary files, which sync brings to disk one by one, and says
-// which of them are complete.
+// write writes the temporary files, syncing each of them if sync is set, and
+// returns which of them are complete.
 func (s *Store) write(files []File, temp func(int) string, sync bool, failed func(string, error)) []bool {
 	written := make([]bool, len(files))
 	for i, f := range files {

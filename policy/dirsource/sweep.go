@@ -6,28 +6,31 @@ import (
 	"time"
 )
 
-// sweep is a resync under way.
+// sweepPart is how many files a sweep reads between two looks at the events.
+const sweepPart = 32
+
+// sweep is a resync under way: it reads every file, some at a time.
 type sweep struct {
-	dir  *os.File // nil when it is listed
-	rest []string // files that were not in the list
+	dir  *os.File // nil once it is listed
+	pass uint32
+	rest []string // files that the directory did not list
 }
 
-// startSweep begins to read every file, a few at a time.
+// startSweep begins to read every file. If the directory is not the one that
+// was read last, it is read at once.
 func (w *Watcher) startSweep() {
 	if w.sweep != nil {
 		return
 	}
-	other, _ := w.watch()
-	d, err := os.Open(w.dir)
-	if err != nil || other || w.err != nil || !w.ready {
-		if err == nil {
-			d.Close()
+	other, err := w.watch()
+	if !other && err == nil && w.err == nil && w.ready {
+		if d, err := os.Open(w.dir); err == nil {
+			w.scanner.pass++
+			w.sweep = &sweep{dir: d, pass: w.scanner.pass}
+			return
 		}
-		w.rescan(true, complete, time.Now())
-		return
 	}
-	w.scanner.seen ^= flagSeen
-	w.sweep = &sweep{dir: d}
+	w.rescan(pending{verify: true, force: other, first: time.Now()})
 }
 
 func (w *Watcher) endSweep() {
@@ -37,56 +40,55 @@ func (w *Watcher) endSweep() {
 	w.sweep = nil
 }
 
-// stepSweep reads some more files.
+// stepSweep reads the next files. What has come, gone or been written since it
+// was read last is left to flushPending, because its events are on their way:
+// a sweep must not show half of a file, nor half of a rename.
 func (w *Watcher) stepSweep() {
 	s := w.sweep
-	if s == nil {
-		return // the directory has been read by now
-	}
 	var names []string
 	if s.dir != nil {
-		list, err := s.dir.Readdirnames(slice)
-		for _, name := range list {
-			if IsManifest(name) {
-				names = append(names, name)
-			}
+		list, err := listManifests(s.dir, sweepPart)
+		for _, e := range list {
+			w.scanner.mark(e.Name())
+			names = append(names, e.Name())
 		}
 		if err != nil {
 			s.dir.Close()
-			s.dir = nil
-			// What was not in the list is gone, or was renamed meanwhile.
-			for name, e := range w.scanner.entries {
-				if e.flags&flagSeen != w.scanner.seen {
-					s.rest = append(s.rest, name)
-				}
-			}
-			if err != io.EOF {
-				w.rescan(true, complete, time.Now())
-				return
-			}
+			s.dir, s.rest = nil, w.scanner.unlisted(s.pass)
+		}
+		if err != nil && err != io.EOF {
+			w.endSweep()
+			w.rescan(pending{verify: true, first: time.Now()})
+			return
 		}
 	} else {
-		n := min(slice, len(s.rest))
+		n := min(sweepPart, len(s.rest))
 		names, s.rest = s.rest[:n], s.rest[n:]
 		if n == 0 {
-			w.sweep = nil
+			w.endSweep()
 			return
 		}
 	}
 	jobs := make([]job, 0, len(names))
 	for _, name := range names {
-		if w.waiting[name] == nil {
-			jobs = append(jobs, job{name: name, hint: complete, verify: true})
+		if w.inProgress[name] == nil {
+			jobs = append(jobs, job{name: name, verify: true, wait: true})
 		}
 	}
-	if len(jobs) == 0 {
+	first := time.Now()
+	results, err := w.scanner.readFiles(jobs)
+	if err != nil {
+		w.endSweep()
+		w.rescan(pending{first: first})
 		return
 	}
-	first := time.Now()
-	changes, ok := w.probe(jobs, &first)
-	w.emit(changes, w.err, first)
-	if !ok {
-		w.rescan(false, complete, first)
+	settled := results[:0]
+	for _, r := range results {
+		if r.verdict == gone || r.verdict == unfinished {
+			w.note(r.name, touched)
+		} else {
+			settled = append(settled, r)
+		}
 	}
-	w.schedule()
+	w.emit(w.scanner.remember(settled), w.err, first)
 }

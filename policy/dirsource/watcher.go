@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -18,43 +17,41 @@ const (
 	DefaultResync   = 30 * time.Second
 )
 
-// maxDebounce is how many times Debounce a file that is being written is waited
-// for.
+// maxDebounce is how many times Options.Debounce a file is waited for that is
+// being written.
 const maxDebounce = 10
 
 // Options are the settings of a Watcher. The zero value is usable.
 type Options struct {
-	// Debounce is for a file that is being written: it is read once it is
-	// closed; if that cannot be found out, this long after the last event;
-	// DefaultDebounce if zero. Never longer than ten times that after the
-	// first event.
+	// Debounce bounds the wait for a file that is being written. The file is
+	// read once it is closed, or ten times Debounce after the first event,
+	// whichever is earlier. If the kernel does not announce the closing, it is
+	// also read when Debounce has passed without an event. DefaultDebounce if
+	// zero.
 	Debounce time.Duration
-	// Resync is how often every file is read without any event;
+	// Resync is the interval at which every file is read without any event.
 	// DefaultResync if zero.
 	Resync time.Duration
-	// Private is where Run makes a directory for itself, which tells Sync that
-	// all events before have come. If it is empty or of no use, the usual
-	// places for such things are tried.
-	Private string
-	// Report, if not nil, is told when the directory cannot be read or watched,
-	// once for each reason, and with nil when it can again. It is called by
-	// Run and must not call the Watcher.
+	// Report, if not nil, is called when the directory cannot be read or
+	// watched, once for each reason, and with nil when it can again. Run calls
+	// it; it must not call the Watcher.
 	Report func(error)
 }
 
-// Snapshot says what has changed in the directory since the snapshots before.
-// It belongs to who receives it.
+// Snapshot is what has changed in the directory since the snapshots before.
+// The receiver may keep it.
 type Snapshot struct {
-	// Seq counts the snapshots of a Watcher, from 1. One that was not received
-	// is part of the next, so that numbers may be left out.
+	// Seq numbers the snapshots of a Watcher from 1. A snapshot that was not
+	// received is merged into the next, so numbers may be left out.
 	Seq uint64
-	// Changes are sorted by name; those of the first are all the files. A file
-	// that cannot be read says so and keeps the content it had.
+	// Changes are sorted by name; those of the first snapshot are all the
+	// files. A file that cannot be read has the reason in File.Unreadable and
+	// keeps the content that it had.
 	Changes []FileChange
 	// Err says why the directory could not be read; no file changes then.
 	Err error
-	// First is when the first event came that led to this snapshot or to one
-	// that became part of it.
+	// First is the time of the first event that led to this snapshot or to one
+	// that was merged into it.
 	First time.Time
 }
 
@@ -65,25 +62,22 @@ type Watcher struct {
 	snapshots   chan Snapshot
 	syncs       chan chan syncReply
 	done        chan struct{}
-	scans       atomic.Int64 // of the whole directory
 
 	// The rest belongs to Run.
-	fs       *fsnotify.Watcher
-	watched  map[string]identity // directories that fs watches
-	closes   *closes
-	trusted  bool // the filesystem announces every change
-	sentinel *sentinel
-	scanner  *scanner
-	todo     todo
-	waiting  map[string]*wait // files that are being written
-	sweep    *sweep
-	seq      uint64
-	err      error
-	ready    bool // the directory was read once
-	ended    bool // there will be no more events
-	reported string
-	timer    *time.Timer // when one of waiting is due
-	retry    *time.Timer // when a directory is tried again that could not be read
+	fs          *fsnotify.Watcher
+	watched     map[string]identity // directories that fs watches
+	completions *completions
+	scanner     *scanner
+	pending     pending
+	inProgress  map[string]*progress // files that may be being written
+	sweep       *sweep
+	seq         uint64
+	err         error
+	ready       bool // the directory was read once
+	ended       bool // no more events will come
+	reported    string
+	timer       *time.Timer // fires when one of inProgress is due
+	retry       *time.Timer // fires when an unreadable directory is tried again
 }
 
 type syncReply struct {
@@ -91,8 +85,8 @@ type syncReply struct {
 	err error
 }
 
-// New returns a Watcher of dir, which need not exist yet. Nothing happens
-// before Run.
+// New returns a Watcher of dir, which need not exist yet. The Watcher does
+// nothing before Run.
 func New(dir string, opts Options) (*Watcher, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -106,24 +100,26 @@ func New(dir string, opts Options) (*Watcher, error) {
 	}
 	return &Watcher{
 		dir: abs, parent: filepath.Dir(abs), opts: opts,
-		snapshots: make(chan Snapshot, 1),
-		syncs:     make(chan chan syncReply),
-		done:      make(chan struct{}),
-		watched:   make(map[string]identity),
-		waiting:   make(map[string]*wait),
-		scanner:   newScanner(abs),
+		snapshots:  make(chan Snapshot, 1),
+		syncs:      make(chan chan syncReply),
+		done:       make(chan struct{}),
+		watched:    make(map[string]identity),
+		inProgress: make(map[string]*progress),
+		scanner:    newScanner(abs),
 	}, nil
 }
 
-// Snapshots returns the channel of snapshots. It holds one; one that was not
-// received is merged into the next. The first comes once the directory could be
-// read. It is never closed.
+// Snapshots returns the channel of snapshots, which holds one. A snapshot that
+// was not received is merged into the next. The first snapshot is sent once the
+// directory could be read. The channel is never closed.
 func (w *Watcher) Snapshots() <-chan Snapshot { return w.snapshots }
 
-// Sync returns the Seq of a snapshot that has everything that was written
-// before the call; it may have been sent long ago. A file that somebody still
-// has open for writing is in it as it is now. It waits for Run. The error is
-// the directory's, the context's, or that Run has ended.
+// Sync returns the Seq of a snapshot that holds everything that was written to
+// the directory before the call. That snapshot may have been received already.
+// A file that is being written is in it with its content of the moment. What
+// was written through a memory mapping may be missing. Sync waits until Run is
+// running; it returns the error of the directory or of ctx, or an error if Run
+// has returned.
 func (w *Watcher) Sync(ctx context.Context) (uint64, error) {
 	reply := make(chan syncReply, 1)
 	select {
@@ -133,11 +129,32 @@ func (w *Watcher) Sync(ctx context.Context) (uint64, error) {
 	case <-w.done:
 		return 0, errors.New("directory is no longer watched")
 	}
-	r := <-reply // Run answers what it has taken
+	r := <-reply // Run replies to each request that it has received
 	return r.seq, r.err
 }
 
-// emit sends a snapshot if something has changed.
+// answerSyncs looks at every file and answers a Sync, and those that wait
+// behind it.
+func (w *Watcher) answerSyncs(reply chan syncReply) {
+	replies := []chan syncReply{reply}
+	for more := true; more; {
+		select {
+		case reply := <-w.syncs:
+			replies = append(replies, reply)
+		default:
+			more = false
+		}
+	}
+	p := *w.some()
+	w.pending = pending{}
+	p.force = true
+	w.rescan(p)
+	for _, reply := range replies {
+		reply <- syncReply{w.seq, w.err}
+	}
+}
+
+// emit sends a snapshot if anything has changed.
 func (w *Watcher) emit(changes []FileChange, err error, first time.Time) {
 	if w.ready && len(changes) == 0 && sameError(err, w.err) {
 		return
@@ -147,7 +164,7 @@ func (w *Watcher) emit(changes []FileChange, err error, first time.Time) {
 	w.send(Snapshot{Seq: w.seq, Changes: changes, Err: err, First: first})
 }
 
-// send makes s follow, or take in, a snapshot that was not received.
+// send sends s, merged with the snapshot before if that was not received.
 func (w *Watcher) send(s Snapshot) {
 	select {
 	case old := <-w.snapshots:
@@ -157,10 +174,10 @@ func (w *Watcher) send(s Snapshot) {
 		}
 	default:
 	}
-	w.snapshots <- s // Run is the only sender, so there is room
+	w.snapshots <- s // does not block: Run is the only sender
 }
 
-// merge joins two lists sorted by name. What is later wins.
+// merge merges two lists sorted by name. The later change of a file wins.
 func merge(before, after []FileChange) []FileChange {
 	if len(before) == 0 {
 		return after
@@ -184,7 +201,8 @@ func merge(before, after []FileChange) []FileChange {
 	return append(append(out, before...), after...)
 }
 
-// report tells of a new reason why the directory cannot be read.
+// report calls Options.Report if the reason why the directory cannot be read
+// has changed.
 func (w *Watcher) report(err error) {
 	text := ""
 	if err != nil {

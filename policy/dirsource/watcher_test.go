@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
@@ -46,13 +48,20 @@ func startWith(t *testing.T, dir string, opts Options) *bench {
 			t.Fatal(err)
 		}
 	}
-	b := &bench{T: t, dir: dir, reports: make(chan string, 100), ended: make(chan error, 1), have: map[string]File{}}
-	opts.Report = func(err error) { b.reports <- fmt.Sprint(err) }
+	reports := make(chan string, 100)
+	opts.Report = func(err error) { reports <- fmt.Sprint(err) }
 	w, err := New(dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.w = w
+	b := run(t, dir, w)
+	b.reports = reports
+	return b
+}
+
+// run runs a Watcher of dir until the test ends.
+func run(t *testing.T, dir string, w *Watcher) *bench {
+	b := &bench{T: t, dir: dir, w: w, ended: make(chan error, 1), have: map[string]File{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
 	go func() { b.ended <- w.Run(ctx) }()
@@ -416,19 +425,19 @@ func TestSyncWaitsForItsContext(t *testing.T) {
 func TestWaitingIsBounded(t *testing.T) {
 	start, debounce := time.Now(), 5*time.Millisecond
 	for _, test := range []struct {
-		last, poll time.Duration // poll: 0 if nobody can say who writes
-		want       time.Duration
+		last      time.Duration
+		announced bool // whether the end of writing is
+		want      time.Duration
 	}{
-		{0, 0, 5 * time.Millisecond},
-		{20 * time.Millisecond, 0, 25 * time.Millisecond},
-		{47 * time.Millisecond, 0, 50 * time.Millisecond},
-		{60 * time.Millisecond, 0, 50 * time.Millisecond},
-		{1 * time.Millisecond, time.Millisecond, 2 * time.Millisecond},
-		{20 * time.Millisecond, 8 * time.Millisecond, 25 * time.Millisecond},
-		{49 * time.Millisecond, 8 * time.Millisecond, 50 * time.Millisecond},
+		{0, false, 5 * time.Millisecond},
+		{20 * time.Millisecond, false, 25 * time.Millisecond},
+		{47 * time.Millisecond, false, 50 * time.Millisecond},
+		{60 * time.Millisecond, false, 50 * time.Millisecond},
+		{0, true, 50 * time.Millisecond},
+		{60 * time.Millisecond, true, 50 * time.Millisecond},
 	} {
-		a := wait{first: start, last: start.Add(test.last), poll: test.poll, leased: test.poll > 0}
-		if got := a.due(debounce).Sub(start); got != test.want {
+		f := progress{first: start, last: start.Add(test.last)}
+		if got := f.due(debounce, test.announced).Sub(start); got != test.want {
 			t.Errorf("%+v: due after %v", test, got)
 		}
 	}
@@ -443,11 +452,11 @@ func TestScanReadsOnlyWhatChanged(t *testing.T) {
 	}
 	s := newScanner(dir)
 	scan := func(verify bool) int {
-		changes, _, err := s.scan(verify, forced)
+		results, err := s.scan(func(name string) job { return job{name: name, verify: verify} })
 		if err != nil {
 			t.Fatal(err)
 		}
-		return len(changes)
+		return len(s.remember(results))
 	}
 	scan(true)
 	e := s.entries["a.yaml"]
@@ -462,5 +471,25 @@ func TestScanReadsOnlyWhatChanged(t *testing.T) {
 	}
 	if scan(true) != 1 {
 		t.Error("a full scan did not read it")
+	}
+}
+
+// TestRacyWindow: a time stamp without a fraction is believed later.
+func TestRacyWindow(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, test := range []struct {
+		changed time.Time
+		want    bool
+	}{
+		{now.Add(-time.Millisecond), true},
+		{now.Add(-60 * time.Millisecond), false},
+		{now.Add(time.Hour), true}, // the clock was set back
+		{now.Add(-time.Second), true},
+		{now.Add(-3 * time.Second), false},
+	} {
+		st := unix.Statx_t{Ctime: unix.StatxTimestamp{Sec: test.changed.Unix(), Nsec: uint32(test.changed.Nanosecond())}}
+		if got := racy(&st, now); got != test.want {
+			t.Errorf("changed %v ago: %v", now.Sub(test.changed), got)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,38 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noLeases makes leases not to be had, as on a file of somebody else.
-func noLeases(t *testing.T) {
-	before := setLease
-	setLease = func(int) error { return unix.EACCES }
-	t.Cleanup(func() { setLease = before })
-}
-
-// needLeases skips where there are none to be had.
-func needLeases(t *testing.T) {
-	f, err := os.CreateTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
-	fd, err := unix.Open(f.Name(), unix.O_RDONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if err := lease(fd); err != nil {
-		t.Skipf("no leases here: %v", err)
-	}
-}
-
-// fulls is how often the whole directory was read.
-func (b *bench) fulls() int64 { return b.w.scans.Load() }
-
-// TestHalfIsNeverShown: one who writes in two halves is waited for.
-func TestHalfIsNeverShown(t *testing.T) {
-	needLeases(t)
+// TestHalfIsNotShown: a file that is written in two halves is waited for, also
+// by the resync.
+func TestHalfIsNotShown(t *testing.T) {
 	b := startWith(t, "", Options{Resync: 3 * time.Millisecond, Debounce: time.Hour})
-	b.write("a.yaml", "old")
+	b.replace("a.yaml", "old")
 	b.until("a.yaml=old")
 	for i := range 20 {
 		f, err := os.OpenFile(b.path("a.yaml"), os.O_WRONLY|os.O_TRUNC, 0)
@@ -53,7 +27,7 @@ func TestHalfIsNeverShown(t *testing.T) {
 		before := b.describe()
 		// Another file shows that the events of this one were looked at.
 		b.replace("b.yaml", fmt.Sprint(i))
-		for b.have["b.yaml"].Data == nil || string(b.have["b.yaml"].Data) != fmt.Sprint(i) {
+		for string(b.have["b.yaml"].Data) != fmt.Sprint(i) {
 			b.take(<-b.w.Snapshots())
 			if got := string(b.have["a.yaml"].Data); got == "" || strings.HasSuffix(got, " ") {
 				t.Fatalf("half of a file is shown after %q: %q", before, got)
@@ -67,7 +41,7 @@ func TestHalfIsNeverShown(t *testing.T) {
 }
 
 // TestWriterThatStays: a file that is kept open is read in the end, and at once
-// if somebody asks.
+// by Sync.
 func TestWriterThatStays(t *testing.T) {
 	b := startWith(t, "", Options{Resync: time.Hour})
 	b.until("")
@@ -83,43 +57,21 @@ func TestWriterThatStays(t *testing.T) {
 	if b.describe() != "a.yaml=12" {
 		t.Errorf("have %q", b.describe())
 	}
+	_, err = f.WriteString("3")
+	b.must(err)
+	b.until("a.yaml=123")
 }
 
-// TestMappedFile: what is written through a mapping is not announced, but one
-// who has a file open is known.
-func TestMappedFile(t *testing.T) {
-	needLeases(t)
-	b := startWith(t, "", Options{Resync: time.Hour})
-	b.until("")
-	f, err := os.Create(b.path("a.yaml"))
-	b.must(err)
-	defer f.Close()
-	_, err = f.WriteString("1111")
-	b.must(err)
-	b.until("a.yaml=1111")
-	fd, err := unix.Open(b.path("a.yaml"), unix.O_RDWR, 0)
-	b.must(err)
-	m, err := unix.Mmap(fd, 0, 4, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	b.must(err)
-	b.must(unix.Close(fd))
-	copy(m, "2222")
-	b.synced("mapped")
-	b.must(unix.Munmap(m))
-}
-
-// TestWithoutLeases: the end of writing is found by when it was closed.
-func TestWithoutLeases(t *testing.T) {
-	noLeases(t)
+// TestSyncReadsWhatIsBeingWritten does not wait for the writer.
+func TestSyncReadsWhatIsBeingWritten(t *testing.T) {
 	b := startWith(t, "", Options{Resync: time.Hour, Debounce: time.Hour})
 	b.until("")
-	b.replace("a.yaml", "1")
-	b.until("a.yaml=1")
-	f, err := os.OpenFile(b.path("a.yaml"), os.O_WRONLY|os.O_TRUNC, 0)
+	f, err := os.Create(b.path("a.yaml"))
 	b.must(err)
 	_, err = f.WriteString("half ")
 	b.must(err)
 	b.replace("b.yaml", "2")
-	b.until("a.yaml=1; b.yaml=2")
+	b.until("b.yaml=2")
 	_, err = f.WriteString("whole")
 	b.must(err)
 	b.synced("still open")
@@ -127,113 +79,210 @@ func TestWithoutLeases(t *testing.T) {
 	b.quiet()
 }
 
-// TestLeaseLetsWritersIn: one who opens a file while it is read waits, and the
-// signal that the kernel sends does no harm.
-func TestLeaseLetsWritersIn(t *testing.T) {
-	needLeases(t)
-	path := filepath.Join(t.TempDir(), "a")
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
+// TestMappedFile: what is written through a mapping is found by the resync at
+// the latest.
+func TestMappedFile(t *testing.T) {
+	b := startWith(t, "", Options{Resync: 20 * time.Millisecond})
+	b.until("")
+	b.write("a.yaml", "1111")
+	b.until("a.yaml=1111")
+	fd, err := unix.Open(b.path("a.yaml"), unix.O_RDWR, 0)
+	b.must(err)
+	m, err := unix.Mmap(fd, 0, 4, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	b.must(err)
+	b.must(unix.Close(fd))
+	for _, text := range []string{"2222", "3333"} {
+		copy(m, text)
+		b.until("a.yaml=" + text)
 	}
-	fd, err := unix.Open(path, unix.O_RDONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if err := lease(fd); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK, 0); !errors.Is(err, unix.EWOULDBLOCK) {
-		t.Errorf("opened without waiting: %v", err)
-	}
-	unlease(fd)
-	if err := lease(fd); err != nil {
-		t.Fatal(err)
-	}
-	opened := make(chan error)
-	go func() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err == nil {
-			defer f.Close()
+	b.must(unix.Munmap(m))
+}
+
+// TestRenameIsOneChange: a file that is renamed is never gone. Its new name has
+// to be announced as complete for that, since the debounce is so long.
+func TestRenameIsOneChange(t *testing.T) {
+	b := startWith(t, "", Options{Resync: time.Hour, Debounce: time.Hour})
+	b.replace("a.yaml", "1")
+	b.until("a.yaml=1")
+	from, to := "a.yaml", "b.yaml"
+	for range 200 {
+		b.must(os.Rename(b.path(from), b.path(to)))
+		for b.describe() != to+"=1" {
+			b.take(<-b.w.Snapshots())
+			if len(b.have) == 0 {
+				t.Fatal("the file was gone")
+			}
 		}
-		opened <- err
-	}()
-	for { // until the kernel has asked for it back
-		n, err := unix.FcntlInt(uintptr(fd), unix.F_GETLEASE, 0)
+		from, to = to, from
+	}
+}
+
+// TestRemovalWaitsForTheWriter: what may be half of a rename is acted upon with
+// the other half.
+func TestRemovalWaitsForTheWriter(t *testing.T) {
+	b := startWith(t, "", Options{Resync: time.Hour, Debounce: time.Hour})
+	b.replace("a.yaml", "1")
+	b.until("a.yaml=1")
+	f, err := os.Create(b.path("b.yaml"))
+	b.must(err)
+	b.replace("c.yaml", "c")
+	b.until("a.yaml=1; c.yaml=c")
+	b.must(os.Remove(b.path("a.yaml")))
+	b.replace("c.yaml", "d")
+	b.until("a.yaml=1; c.yaml=d")
+	b.must(f.Close())
+	b.until("b.yaml=; c.yaml=d")
+	b.quiet()
+}
+
+// TestNothingStaysInProgress: a new file that is gone before it was complete is
+// forgotten, and so is every file of a directory that vanishes.
+func TestNothingStaysInProgress(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(b *bench)
+		want string
+	}{
+		{"file", func(b *bench) { b.must(os.Remove(b.path("new.yaml"))); b.replace("a.yaml", "3") }, "a.yaml=3; link.yaml=3"},
+		{"directory", func(b *bench) { b.must(os.Rename(b.dir, b.dir+".2")) }, "a.yaml=2; link.yaml=2; error"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := startWith(t, "", Options{Resync: time.Hour, Debounce: time.Hour})
+			b.must(os.Symlink("a.yaml", b.path("link.yaml")))
+			b.replace("a.yaml", "1")
+			b.until("a.yaml=1; link.yaml=1")
+			f, err := os.Create(b.path("new.yaml"))
+			b.must(err)
+			defer f.Close()
+			b.replace("a.yaml", "2")
+			b.until("a.yaml=2; link.yaml=2")
+			test.end(b)
+			b.until(test.want)
+			b.cancel()
+			<-b.ended
+			if n := len(b.w.inProgress); n > 0 {
+				t.Errorf("%d files are in progress", n)
+			}
+		})
+	}
+}
+
+// TestWithoutCompletions: if the kernel grants no second inotify instance, a
+// file is read when nothing more is announced.
+func TestWithoutCompletions(t *testing.T) {
+	instances := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n == unix.F_UNLCK {
+		n := 0
+		for _, e := range list {
+			if link, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && link == "anon_inode:inotify" {
+				n++
+			}
+		}
+		return n
+	}
+	if instances() > 0 {
+		t.Skip("another Watcher is running")
+	}
+	data, err := os.ReadFile("/proc/sys/fs/inotify/max_user_instances")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || limit > 1<<12 {
+		t.Skipf("%d inotify instances, %v", limit, err)
+	}
+	var taken []int
+	for {
+		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+		if err != nil {
 			break
 		}
+		taken = append(taken, fd)
 	}
-	unlease(fd)
-	if err := <-opened; err != nil {
-		t.Error(err)
-	}
-}
-
-// TestSentinelOrder: Sync has what was written before, though it reads nothing
-// but what events tell.
-func TestSentinelOrder(t *testing.T) {
-	b := start(t, "", time.Hour)
-	b.until("")
-	if !b.w.trusted {
-		t.Skip("the filesystem is not trusted")
-	}
-	scans := b.fulls()
-	for i := range 300 {
-		b.replace("a.yaml", fmt.Sprint(i))
-		b.synced(fmt.Sprint(i))
-	}
-	if b.fulls() != scans {
-		t.Errorf("the directory was read %d times", b.fulls()-scans)
-	}
-}
-
-// TestSyncWithoutSentinel reads everything when there is no private directory,
-// or when it has been taken away.
-func TestSyncWithoutSentinel(t *testing.T) {
-	private := t.TempDir()
-	stale := filepath.Join(private, privatePrefix+"1")
-	if err := os.Mkdir(stale, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(stale, time.Time{}, time.Now().Add(-2*privateAge)); err != nil {
-		t.Fatal(err)
-	}
-	b := startWith(t, "", Options{Resync: time.Hour, Private: private})
-	b.until("")
-	for range 3 {
-		list, err := os.ReadDir(private)
-		if err != nil || len(list) != 1 {
-			t.Fatalf("private directory: %v, %v", list, err)
+	free := func(n int) {
+		for ; n > 0 && len(taken) > 0; n-- {
+			_ = unix.Close(taken[0])
+			taken = taken[1:]
 		}
-		b.must(os.RemoveAll(filepath.Join(private, list[0].Name())))
-		b.replace("a.yaml", list[0].Name())
-		b.synced("taken away")
-		b.replace("a.yaml", "again")
-		b.synced("made again")
 	}
-	b.cancel()
-	<-b.ended
-	if list, _ := os.ReadDir(private); len(list) != 0 {
-		t.Errorf("left over: %v", list)
-	}
-}
-
-// TestOverflow: lost events make the directory be read.
-func TestOverflow(t *testing.T) {
+	defer func() { free(len(taken)) }()
+	free(1)
 	b := start(t, "", time.Hour)
 	b.until("")
-	b.w.fs.Errors <- errors.New("queue overflow")
-	b.synced("nothing")
-	scans := b.fulls()
-	b.w.fs.Errors <- errors.New("queue overflow")
-	for b.fulls() == scans {
+	if b.w.completions.watching() {
+		t.Fatal("there was another instance")
 	}
 	b.replace("a.yaml", "1")
 	b.until("a.yaml=1")
+	b.write("a.yaml", "2")
+	b.until("a.yaml=2")
+	f, err := os.OpenFile(b.path("a.yaml"), os.O_WRONLY|os.O_APPEND, 0)
+	b.must(err)
+	defer f.Close()
+	_, err = f.WriteString("3")
+	b.must(err)
+	b.until("a.yaml=23")
+	b.must(os.Rename(b.path("a.yaml"), b.path("b.yaml")))
+	b.until("b.yaml=23")
+}
+
+// TestEventsLost: lost events make every file be read.
+func TestEventsLost(t *testing.T) {
+	b := start(t, "", time.Hour)
+	target := filepath.Join(t.TempDir(), "target")
+	b.must(os.WriteFile(target, []byte("1"), 0o644))
+	b.must(os.Symlink(target, b.path("a.yaml")))
+	b.until("a.yaml=1")
+	for i := range 3 {
+		b.must(os.WriteFile(target, fmt.Append(nil, "changed ", i), 0o644)) // no event announces it
+		b.w.fs.Errors <- errors.New("queue overflow")
+		b.until(fmt.Sprint("a.yaml=changed ", i))
+	}
+}
+
+// TestOverflow makes the queue of the kernel overflow while Run waits for the
+// test.
+func TestOverflow(t *testing.T) {
+	data, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || limit > 1<<17 {
+		t.Skipf("the queue is for %d events, %v", limit, err)
+	}
+	dir := filepath.Join(t.TempDir(), "later")
+	missing, blocked, resume := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	w, err := New(dir, Options{Resync: time.Hour, Report: func(err error) {
+		if err != nil {
+			close(missing)
+			return
+		}
+		close(blocked)
+		<-resume
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := run(t, dir, w)
+	<-missing
+	b.must(os.Mkdir(dir, 0o755))
+	<-blocked
+	b.write("a.yaml", "1")
+	from, to := "a.yaml", "b.yaml"
+	for range (limit+2*queue)/2 + 1000 {
+		b.must(os.Rename(b.path(from), b.path(to)))
+		from, to = to, from
+	}
+	b.write("c.yaml", "2")
+	b.write("d.yaml", "3")
+	b.must(os.Remove(b.path("c.yaml")))
+	close(resume)
+	b.until(from + "=1; d.yaml=3")
+	b.quiet()
 }
 
 func TestUnreceivedSnapshotsAreMerged(t *testing.T) {

@@ -162,7 +162,7 @@ func exampleFile(t testing.TB, name string) string {
 	return string(data)
 }
 
-// wait returns when all that was done before is in force.
+// wait returns as soon as every change made before is in force.
 func (h *host) wait() control.Status {
 	h.t.Helper()
 	s, err := h.status("--wait")

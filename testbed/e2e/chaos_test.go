@@ -27,7 +27,7 @@ var (
 	chaosWith = flag.Uint64("chaos-seed", 0, "what is drawn from, to repeat a run; by default random")
 )
 
-// chaosSeed says what to repeat a run with.
+// chaosSeed logs the seed that repeats the run.
 func chaosSeed(t testing.TB) uint64 {
 	seed := *chaosWith
 	if seed == 0 {
@@ -51,7 +51,7 @@ const (
 	chaosGroups = 4
 )
 
-// chaosServices are what is probed, and a port that no server has is not.
+// chaosServices are the services that the test probes. Every service has a server.
 var chaosServices = []struct {
 	proto  string
 	number uint8
@@ -113,7 +113,7 @@ func (c *chaos) drawVM(name string) {
 	c.write(name+".yaml", machine(c.vms[name], groups...))
 }
 
-// step lets something happen.
+// step makes one random thing happen.
 func (c *chaos) step() {
 	c.t.Helper()
 	which := c.r.IntN(len(c.names))
@@ -222,10 +222,10 @@ func (c *chaos) written(s control.Status) *policy.Policy {
 	return p
 }
 
-// quiet waits until all is in force, and holds packets against the reference.
+// quiet waits until every change is in force, and compares packets with the reference.
 func (c *chaos) quiet(probes int) {
 	c.t.Helper()
-	// What a broken file was before is nothing that this test remembers.
+	// The test does not remember the content of a file before the file was broken.
 	broken, _ := filepath.Glob(c.path("policy", "g*.yaml"))
 	for _, path := range broken {
 		if data, _ := os.ReadFile(path); strings.HasPrefix(string(data), "kind: [") {
@@ -294,9 +294,10 @@ func (c *chaos) quiet(probes int) {
 	}
 }
 
-// regroup takes from all ports who they are and gives it back, each at once.
-// VMs that went from group to group leave several classes for the same groups,
-// or one whose number tells that it was not the first; now each is the first.
+// regroup takes the identity of all ports away at once, and gives it back at
+// once. VMs that moved between groups leave several classes with the same groups,
+// or a class whose number shows an earlier class; afterwards each class is the
+// first of its groups.
 func (c *chaos) regroup() {
 	c.t.Helper()
 	var take, give []string
@@ -316,8 +317,8 @@ func (c *chaos) regroup() {
 	}
 }
 
-// Agent and switch are killed, hung and started, ports and policy change, all
-// at random; whenever it is quiet, the flows are those of the policy and
+// The test kills, stops and starts agent and switch and changes ports and policy,
+// all at random. Whenever nothing happens, the flows are those of the policy and
 // packets go where the reference says.
 func TestChaos(t *testing.T) {
 	c := newChaos(t)
@@ -332,7 +333,7 @@ func TestChaos(t *testing.T) {
 	c.spawn()
 	c.quiet(20)
 	c.noise()
-	// A VM that speaks with another's address is never heard.
+	// The packets of a VM that uses another VM's address never arrive.
 	thief, victim := c.vms["v0"], c.vms["v1"]
 	lie := thief.To(victim, victim.Addr4())
 	lie.Src = addr("10.0.1.99")

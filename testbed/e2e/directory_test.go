@@ -40,8 +40,8 @@ func must(t testing.TB, errs ...error) {
 	}
 }
 
-// What is broken in the policy directory does not touch what is in force, and
-// not the next agent either.
+// A broken file or directory changes nothing of the policy in force, neither
+// under this agent nor under the next.
 func TestBrokenDirectory(t *testing.T) {
 	h := dirHost(t)
 	h.spawn()
@@ -53,7 +53,7 @@ func TestBrokenDirectory(t *testing.T) {
 	}
 	groups, dir := exampleFile(t, "groups.yaml"), h.path("policy")
 
-	// Half of a file; the rest comes in place.
+	// Half of a file is written in place, then the rest.
 	half := strings.Index(groups, "direction:") + 5
 	h.write("groups.yaml", groups[:half])
 	if got := stateOf(h.inForce(), "groups.yaml"); !strings.HasPrefix(got, "kept groups.yaml:") {
@@ -75,7 +75,7 @@ func TestBrokenDirectory(t *testing.T) {
 	}
 	unchanged("the whole file")
 
-	// The directory goes, which no agent minds.
+	// The directory is removed; the agent keeps the policy in force.
 	must(t, os.Rename(dir, h.path("away")))
 	s := h.until("that the directory is gone", func(s control.Status) bool { return warns(s, "policy directory: ") })
 	if !warns(s, "stays in force") || s.State != "enforcing" {
@@ -93,7 +93,7 @@ func TestBrokenDirectory(t *testing.T) {
 		t.Errorf("with the directory back: %q, %+v", s.Warnings, s.Last)
 	}
 	unchanged("the directory back")
-	// Made anew, it is followed like the old one.
+	// The agent follows a new directory like the old one.
 	must(t, os.Rename(dir, h.path("away")), os.Mkdir(dir, 0o755))
 	h.example()
 	h.inForce()
@@ -106,7 +106,7 @@ func TestBrokenDirectory(t *testing.T) {
 	h.inForce()
 	unchanged("the change undone")
 
-	// Things that are no files.
+	// Directory entries that are no regular files.
 	must(t, syscall.Mkfifo(filepath.Join(dir, "fifo.yaml"), 0o644),
 		syscall.Mknod(filepath.Join(dir, "zero.yaml"), syscall.S_IFCHR|0o644, 1<<8|5),
 		syscall.Mknod(filepath.Join(dir, "tty.yaml"), syscall.S_IFCHR|0o644, 5<<8),
@@ -139,7 +139,7 @@ func TestBrokenDirectory(t *testing.T) {
 		h.murder() // the next agent gets past them too
 		h.spawn()
 	}
-	// A manifest that becomes one of them is kept.
+	// A manifest that becomes such an entry stays in force.
 	must(t, os.Remove(filepath.Join(dir, "groups.yaml")), syscall.Mkfifo(filepath.Join(dir, "groups.yaml"), 0o644))
 	if got := stateOf(h.inForce(), "groups.yaml"); !strings.HasPrefix(got, "kept ") {
 		t.Errorf("a manifest that is a FIFO now is %s", got)
@@ -147,8 +147,8 @@ func TestBrokenDirectory(t *testing.T) {
 	unchanged("a manifest that is a FIFO now")
 }
 
-// A file that is opened to be written anew is empty for a moment. If that is
-// when it is looked at, nothing is revoked.
+// A file that is truncated and rewritten is empty for a moment. An agent that
+// reads the file in this moment revokes nothing.
 func TestTruncatedFile(t *testing.T) {
 	h := dirHost(t)
 	h.spawn()
@@ -161,7 +161,7 @@ func TestTruncatedFile(t *testing.T) {
 	same(t, "an empty file", h.epochless(), before)
 }
 
-// A ConfigMap is mounted as links into a directory that is swapped as a whole.
+// A ConfigMap is mounted as links into a directory that is replaced as a whole.
 func TestConfigMap(t *testing.T) {
 	h := newHost(t, testbed.Options{Dummy: true})
 	h.addDummyPort("web", "tap1", 5)
@@ -194,7 +194,7 @@ func TestConfigMap(t *testing.T) {
 	}
 }
 
-// Thousands of files at once, changed and gone again.
+// Thousands of files appear, change and disappear at once.
 func TestManyFiles(t *testing.T) {
 	t.Parallel() // it waits for the disk
 	h := dirHost(t)

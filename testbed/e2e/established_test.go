@@ -97,9 +97,9 @@ func streamHost(t *testing.T) *host {
 	return h
 }
 
-// A revoked connection stops though its client never speaks, and goes on when
-// it is allowed again; nothing is flushed for that, and other connections do
-// not notice.
+// A revoked connection stops although its client never sends, and goes on when
+// the rules allow the connection again. The agent flushes nothing, and other
+// connections lose no packet.
 func TestRevokedConnection(t *testing.T) {
 	h := streamHost(t)
 	open := func(kind func(context.Context, *testbed.Host, *testbed.Host, netip.AddrPort) (*testbed.Stream, error), client string, port uint16) *testbed.Stream {
@@ -187,8 +187,8 @@ func TestRevokedConnection(t *testing.T) {
 	}
 }
 
-// An established connection between two local VMs costs one recirculation,
-// and behind it nothing of the packet is looked at but its state.
+// An established connection between two local VMs costs one recirculation, and
+// after it the megaflow matches only the state of the connection.
 func TestFastPath(t *testing.T) {
 	h := streamHost(t)
 	s, err := testbed.UDPStream(within(t, 10*time.Second), h.vms["client"], h.vms["server"], netip.AddrPortFrom(h.vms["server"].Addr4(), 7001))
@@ -235,15 +235,15 @@ func TestFastPath(t *testing.T) {
 	}
 }
 
-// exactOnly drops from a megaflow what its mask leaves open.
+// exactOnly drops the fields of a megaflow that its mask leaves open.
 func exactOnly(m string) string {
 	m, _, _ = strings.Cut(m, " packets:")
 	m = regexp.MustCompile(`[a-z_0-9]+=[^,()]*/(0x)?(0+|::|0\.0\.0\.0|00:00:00:00:00:00)\b,?`).ReplaceAllString(m, "")
 	return regexp.MustCompile(`[a-z0-9_]+\(\)`).ReplaceAllString(m, "")
 }
 
-// A connection that one VM may have does not open another VM: neither for a
-// guest that sends its packets there, nor when its address moves there.
+// A connection that one VM may have does not open another VM: neither when a
+// guest sends the connection's packets there, nor when the address moves there.
 func TestConnectionIsNobodyElses(t *testing.T) {
 	h := streamHost(t)
 	client, server, other := h.vms["client"], h.vms["server"], h.vms["other"]

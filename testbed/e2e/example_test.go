@@ -107,8 +107,8 @@ func (h *host) matrix(allowed map[string]bool) []testbed.Probe {
 
 func (h *host) runMatrix(allowed map[string]bool) {
 	h.t.Helper()
-	// Those that should pass first: only where they do does it mean anything
-	// that the others do not.
+	// The probes that must pass come first: only if they pass does it mean
+	// something that the other probes do not.
 	var yes, no []testbed.Probe
 	for _, p := range h.matrix(allowed) {
 		if p.Want {

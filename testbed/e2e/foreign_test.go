@@ -7,7 +7,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
-// What others have in later tables, groups too, stays.
+// Flows of other programs in later tables stay, and so do their groups.
 func TestForeignFlowsStay(t *testing.T) {
 	h := newHost(t, testbed.Options{Dummy: true})
 	if err := h.ovs.AddFlows("table=40,priority=7,ip,cookie=0x77 actions=drop\n"); err != nil {
@@ -27,8 +27,8 @@ func TestForeignFlowsStay(t *testing.T) {
 	}
 }
 
-// A bridge that forwarded by itself is taken over, its own flow with it. (Open
-// vSwitch throws away all flows and groups when fail_mode changes.)
+// The agent takes over a bridge in standalone mode and replaces the bridge's
+// NORMAL flow. (Open vSwitch deletes all flows and groups when fail_mode changes.)
 func TestTakesBridgeOver(t *testing.T) {
 	h := newHost(t, testbed.Options{Dummy: true, Standalone: true})
 	if before := h.flows(); !strings.Contains(before, "actions=NORMAL") {
@@ -47,8 +47,7 @@ func TestTakesBridgeOver(t *testing.T) {
 	}
 }
 
-// Flows of others that would act before ours are a reason to enforce nothing,
-// until they are gone.
+// While flows of other programs would act before ours, the agent enforces nothing.
 func TestForeignFlowsInTheWay(t *testing.T) {
 	h := newHost(t, testbed.Options{Dummy: true})
 	if err := h.ovs.AddFlows("table=0,priority=500,ip actions=NORMAL\n"); err != nil {

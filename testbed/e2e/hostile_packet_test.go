@@ -27,7 +27,7 @@ func extended(frame []byte, kind byte) []byte {
 	return slices.Insert(out, 54, header...)
 }
 
-// extensionHeaders: what is behind them is judged, not they.
+// extensionHeaders: the rules judge the protocol behind extension headers.
 func extensionHeaders(l *lab) []sent {
 	web := l.vms["web"]
 	p := l.vms["mallory"].To(web, web.Addr6())
@@ -54,7 +54,7 @@ func extensionHeaders(l *lab) []sent {
 	return out
 }
 
-// oddTCP: segments that do not open a connection are judged as if they did.
+// oddTCP: the rules judge the first segment of a connection whatever its flags are.
 func oddTCP(l *lab) []sent {
 	web := l.vms["web"]
 	var out []sent
@@ -80,8 +80,8 @@ func oddTCP(l *lab) []sent {
 	return out
 }
 
-// oddDestinations: where the Ethernet and the IP address do not say the same,
-// or nobody has them.
+// oddDestinations: the Ethernet and the IP address of the destination belong to
+// different hosts, or to none.
 func oddDestinations(l *lab) []sent {
 	mallory, victim, web, closed, outside := l.vms["mallory"], l.vms["victim"], l.vms["web"], l.vms["closed"], l.vms["outside"]
 	var out []sent
@@ -105,8 +105,8 @@ func oddDestinations(l *lab) []sent {
 		sent{"outside's MAC, closed's address", "mallory", mismatch(outside, closed.Addr4()), "outside"},
 		sent{"victim's MAC, victim's address", "mallory", mismatch(victim, victim.Addr4()), "victim"},
 	)
-	// A unicast packet in a frame for many, and multicast proper. The copies
-	// are judged one by one.
+	// A unicast packet in a multicast frame, and a true multicast packet. The
+	// rules judge each copy.
 	group4, group6 := addr("239.1.2.3"), addr("ff05::1:2")
 	for _, c := range []struct {
 		mac net.HardwareAddr
@@ -135,8 +135,8 @@ func oddDestinations(l *lab) []sent {
 	return out
 }
 
-// readdressed: a connection to one VM says nothing about another with the same
-// address in the packet and another one in the frame. Nor does its answer.
+// readdressed: a connection to one VM opens no other VM for packets with the same
+// IP address in a frame to the other VM's MAC, and neither does its answer.
 func (l *lab) readdressed() {
 	l.t.Helper()
 	mallory, web, closed := l.vms["mallory"], l.vms["web"], l.vms["closed"]
@@ -154,7 +154,7 @@ func (l *lab) readdressed() {
 			port := uint16(5050 + i)
 			l.forget()
 			for range 2 {
-				// What the first is worth is the other VM's business.
+				// The other VM decides about the first packet.
 				if err := mallory.Send(there.UDP(port, 53, nil)); err != nil {
 					l.t.Fatal(err)
 				}
@@ -206,7 +206,7 @@ func (l *lab) hostileFragments() {
 				l.t.Fatal(err)
 			}
 			l.fence("mallory")
-			// What comes back to mallory is an ICMP error of web's.
+			// Mallory gets an ICMP error from web.
 			if got := strings.TrimPrefix(strings.TrimPrefix(l.at(m), "mallory"), " "); got != to {
 				l.t.Errorf("%v: %s: arrived at %q, want %q", dst, name, got, to)
 			}
@@ -236,7 +236,7 @@ func (l *lab) hostileFragments() {
 			tcp := p.TCP(5000, 80, testbed.TCPSyn, 1, 0, m)
 			return p.Fragments(testbed.ProtoTCP, id, tcp[len(p.IP(testbed.ProtoTCP, nil)):], 8)
 		})
-		// The first of two that say the same place counts, the other is lost.
+		// Of two fragments with the same offset the first counts.
 		check("first piece twice, 53 then 54", "web*3", func(m mark) [][]byte {
 			evil := p.Fragments(testbed.ProtoUDP, id+1, p.UDPSegment(5000, 54, body(m)), 1280)
 			return slices.Insert(whole(53, m), 1, evil[0])

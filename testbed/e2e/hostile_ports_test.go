@@ -43,8 +43,8 @@ func portNamed(t testing.TB, s control.Status, name string) control.PortStatus {
 	return control.PortStatus{}
 }
 
-// A port that nobody identified gets and sends nothing, a VM without manifest
-// nothing but DHCP, and of two VMs that claim the same the second gets nothing.
+// An unidentified port receives and sends nothing; a VM without a manifest only
+// DHCP. Of two VMs that claim the same address the second gets nothing.
 func TestPortsWithoutRights(t *testing.T) {
 	h := newHost(t, testbed.Options{})
 	config := func(name string, n int) testbed.VMConfig {
@@ -62,7 +62,7 @@ func TestPortsWithoutRights(t *testing.T) {
 	h.vm("bare", 33) // no manifest
 	first := h.vm("first", 34)
 	text += machine(first, "openSG")
-	// A second with the MAC of the first, and one with an address of it.
+	// A second VM has the MAC of the first, a third VM an IP address of the first.
 	twin := config("twinmac", 34)
 	twin.Addrs = config("", 35).Addrs
 	h.vms["twinmac"] = h.ovs.VM(t, twin)
@@ -106,8 +106,8 @@ func TestPortsWithoutRights(t *testing.T) {
 		}
 	})
 
-	// from sends all kinds, which nobody gets; to gets none of them. Those that
-	// are honest go by between them.
+	// Nobody gets the frames that from sends, and to gets no frame of any kind.
+	// Frames of honest hosts pass in between.
 	silent := func(l *lab, name string) {
 		l.t.Helper()
 		l.forget()
@@ -130,7 +130,7 @@ func TestPortsWithoutRights(t *testing.T) {
 			if err := host.Send(frames...); err != nil {
 				l.t.Fatal(err)
 			}
-			// This host's own fence would go nowhere.
+			// A fence of this host would reach nobody.
 			if err := testbed.Poll(within(l.t, 5*time.Second), time.Millisecond, func() (bool, error) {
 				return l.received(name) >= before+len(frames), nil
 			}); err != nil {
@@ -173,7 +173,8 @@ func TestPortsWithoutRights(t *testing.T) {
 		l := l.in(t)
 		silent(l, "stray")
 		deaf(l, "stray")
-		// What a VM sends to its MAC goes out, as to any MAC that is not here.
+		// A VM's frames to the port's MAC leave by the uplink, like frames to any MAC
+		// that is not local.
 		m := newMark()
 		if err := l.vms["open"].Send(l.vms["open"].To(l.vms["stray"], l.vms["stray"].Addr4()).UDP(1, 2, m)); err != nil {
 			t.Fatal(err)
@@ -182,7 +183,7 @@ func TestPortsWithoutRights(t *testing.T) {
 		if at := l.at(m); at != "outside" {
 			t.Errorf("what is sent to the MAC of an unidentified port arrived at %q", at)
 		}
-		// The same frames pass once the port says whose it is.
+		// The same frames pass as soon as the port names its VM.
 		if _, err := h.ovs.Vsctl("set", "Interface", "stray", "external_ids:iface-id=stray", `external_ids:attached-mac="02:00:0a:00:01:20"`); err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +192,7 @@ func TestPortsWithoutRights(t *testing.T) {
 		}
 		l.heard("stray", "open")
 		l.heard("open", "stray")
-		// And not any more when it does not.
+		// They stop when the port no longer names its VM.
 		if _, err := h.ovs.Vsctl("clear", "Interface", "stray", "external_ids"); err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +212,7 @@ func TestPortsWithoutRights(t *testing.T) {
 		l.behind("outside", offer.DHCP(testbed.DHCPOffer, 1, bare.MAC, bare.Addr4()), "bare")
 		offer.Dst = bare.Addr4()
 		l.behind("outside", offer.DHCP(testbed.DHCPAck, 1, bare.MAC, bare.Addr4()), "bare")
-		// With a manifest it is a VM like any other.
+		// With a manifest the port is a VM port like any other.
 		h.write("bare.yaml", machine(bare, "openSG"))
 		if p := portNamed(t, h.wait(), "bare"); p.State != "enforced" {
 			t.Errorf("the port is %s: %s", p.State, p.Reason)
@@ -229,7 +230,7 @@ func TestPortsWithoutRights(t *testing.T) {
 		silent(l, "twinmac")
 		l.heard("first", "open")
 		l.heard("open", "first")
-		// The thief has its own address, and not the first's.
+		// The thief may use its own address, but not the first VM's.
 		l.heard("zthief", "open")
 		as := l.vms["zthief"]
 		for _, stolen := range first34() {

@@ -10,12 +10,12 @@ import (
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
-// The hosts of hostileLab that get what everybody gets from mallory.
+// The hosts of hostileLab that a broadcast from mallory reaches.
 const everyone = "closed friend outside victim web"
 
-// hostileLab has a VM, mallory, that the rules allow everything: what stops
-// its lies is not a rule. Nor do rules stop anything at victim and friend; web
-// serves two ports, closed has no rule at all.
+// hostileLab has a VM, mallory, whose rules allow everything, so that no rule
+// stops mallory's forged packets. The rules of victim and friend allow everything
+// too; web serves two ports, and closed has no rule.
 func hostileLab(t *testing.T) *lab {
 	h := newHost(t, testbed.Options{})
 	open := groupOf("openSG", allOut, allIn)
@@ -49,8 +49,8 @@ func TestHostileGuest(t *testing.T) {
 	t.Run("fragments", func(t *testing.T) { l.in(t).hostileFragments() })
 }
 
-// lyingAddresses: a foreign MAC or IP address as source, on its own and in the
-// middle of a connection of others that is allowed.
+// lyingAddresses: packets with a foreign MAC or IP address as source, alone and in
+// the middle of an allowed connection of other VMs.
 func lyingAddresses(l *lab) []sent {
 	mallory, victim, friend, outside := l.vms["mallory"], l.vms["victim"], l.vms["friend"], l.vms["outside"]
 	var out []sent
@@ -144,7 +144,7 @@ func lyingARP(l *lab) []sent {
 	)
 	all.SrcMAC = friend.MAC
 	out = append(out, sent{"honest but for the source MAC", "mallory", all.ARP(testbed.ARPRequest, mallory.MAC, own, nil, victim.Addr4()), ""})
-	// Linux reads this as ARP of Ethernet, Open vSwitch does not.
+	// Linux reads these frames as ARP for Ethernet, Open vSwitch does not.
 	odd := one.ARP(testbed.ARPReply, mallory.MAC, foreign, nil, victim.Addr4())
 	odd[15] = 6
 	return append(out, sent{"reply, foreign, hardware type 6", "mallory", odd, ""},
@@ -240,7 +240,7 @@ func lyingND(l *lab) []sent {
 	return out
 }
 
-// rogueServers: what only servers and routers may say.
+// rogueServers: messages that only servers and routers may send.
 func rogueServers(l *lab) []sent {
 	mallory, victim, outside := l.vms["mallory"], l.vms["victim"], l.vms["outside"]
 	var out []sent
@@ -318,7 +318,7 @@ func foreignEtherTypes(l *lab) []sent {
 	p.SrcMAC, p.DstMAC = mallory.MAC, victim.MAC
 	add("RARP to one", p.RARP(), "")
 
-	// Tags, which the port of this VM does not have.
+	// VLAN tags, although the port of this VM has none.
 	udp := mallory.To(victim, victim.Addr4()).UDP(5000, 53, nil)
 	arp := testbed.Packet{SrcMAC: mallory.MAC, DstMAC: testbed.Broadcast}.ARP(testbed.ARPRequest, mallory.MAC, mallory.Addr4(), nil, victim.Addr4())
 	add("no tag", udp, "victim")

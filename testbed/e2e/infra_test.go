@@ -11,7 +11,7 @@ import (
 )
 
 // infraLab has two VMs, strict and other, whose only group has no rules, a
-// peer that the rules allow everything, one that may do just what path MTU
+// peer whose rules allow everything, a VM whose rules allow only what path MTU
 // discovery and traceroute need, and a router outside.
 func infraLab(t *testing.T) *lab {
 	h := newHost(t, testbed.Options{})
@@ -96,7 +96,7 @@ func infraFromOutside(l *lab) []sent {
 		add(fmt.Sprintf("DHCPv6 %d", kind), p.DHCPv6(kind, 1), "strict")
 	}
 
-	// What is no infrastructure does not pass.
+	// Packets that are no infrastructure do not pass.
 	for _, dst := range strict.Addrs {
 		p := outside.To(strict, dst)
 		add("UDP", p.UDP(67, 69, nil), "")
@@ -176,7 +176,7 @@ func infraFromVM(l *lab) []sent {
 	d.DstMAC, d.Dst = outside.MAC, linkLocalOf(outside.MAC)
 	add("DHCPv6 renewal, unicast", d.DHCPv6(5, 1), "outside")
 
-	// What is no infrastructure does not pass.
+	// Packets that are no infrastructure do not pass.
 	for _, dst := range outside.Addrs {
 		p := strict.To(outside, dst)
 		add("UDP", p.UDP(68, 53, nil), "")
@@ -209,7 +209,7 @@ func infraBetweenVMs(l *lab) []sent {
 		p = a.To(b, b.Addr6())
 		add("NS, unicast", p.NeighborSolicit(b.Addr6(), a.MAC), b.Name)
 		add("NA", p.NeighborAdvert(a.Addr6(), a.MAC), b.Name)
-		// No VM is a server of DHCP, whatever it is asked.
+		// No VM may be a DHCP server.
 		add("DHCP to a VM", a.To(b, b.Addr4()).DHCP(testbed.DHCPRequest, 1, a.MAC, netip.Addr{}), "")
 		add("DHCPv6 to a VM", p.DHCPv6(3, 1), "")
 		add("RS to a VM", p.RouterSolicit(), "")
@@ -221,7 +221,7 @@ func infraBetweenVMs(l *lab) []sent {
 	return out
 }
 
-// neighbours: the kernels find each other, though they may not talk.
+// neighbours: the kernels resolve each other's addresses although no rule allows traffic.
 func (l *lab) neighbours() {
 	l.t.Helper()
 	for _, pair := range [][2]string{{"strict", "outside"}, {"outside", "strict"}, {"strict", "other"}, {"other", "strict"}, {"peer", "strict"}} {
@@ -246,8 +246,8 @@ func (l *lab) neighbours() {
 	}
 }
 
-// pathMTU: a router's word about an allowed connection counts, in either of
-// its directions; one about another does not arrive.
+// pathMTU: a router's error about an allowed connection arrives, in both
+// directions of the connection; an error about any other connection does not.
 func (l *lab) pathMTU() {
 	l.t.Helper()
 	path, outside := l.vms["path"], l.vms["outside"]

@@ -67,7 +67,7 @@ func (h *host) spawn(args ...string) {
 	}
 }
 
-// murder kills the agent and looks at what it had to say.
+// murder kills the agent and looks for data races and panics in its log.
 func (h *host) murder() {
 	h.t.Helper()
 	h.kill()
@@ -76,7 +76,7 @@ func (h *host) murder() {
 	}
 }
 
-// ask is what ovs-sg status does, without starting it.
+// ask asks the agent for its status as ovs-sg status does.
 func (h *host) ask(ctx context.Context, wait bool) (s control.Status, err error) {
 	client := control.New(h.path("control.sock"))
 	defer client.Close()
@@ -88,7 +88,7 @@ func (h *host) ask(ctx context.Context, wait bool) (s control.Status, err error)
 	return client.Status(ctx, true)
 }
 
-// inForce waits for an agent that may be starting until all that was done
+// inForce waits, for an agent that may still be starting, until every change made
 // before is in force.
 func (h *host) inForce() control.Status {
 	h.t.Helper()
@@ -127,8 +127,8 @@ var (
 	epochValue   = regexp.MustCompile(`(cookie=|ct_label=|set_field:|load:)[^, ]*`)
 )
 
-// epochless returns the installed flows, sorted, without the epochs, which tell
-// of the past.
+// epochless returns the installed flows, sorted, without the epochs, which depend
+// on the past.
 func (h *host) epochless() string {
 	text := inEpochTable.ReplaceAllStringFunc(h.flows(), func(l string) string { return epochValue.ReplaceAllString(l, "$1") })
 	return strings.Join(slices.Sorted(slices.Values(lines(text))), "\n")
@@ -161,8 +161,8 @@ func same(t testing.TB, what, got, want string) {
 	t.Errorf("%s: %d differences, such as\n%s", what, len(diff), strings.Join(diff[:min(len(diff), 6)], "\n"))
 }
 
-// sameAsFresh restarts the agent, which must change nothing, and then lets it
-// begin from nothing, which must give the same flows.
+// sameAsFresh restarts the agent, which must change no flow, and then starts it on
+// an empty switch without a state directory, which must give the same flows.
 func (h *host) sameAsFresh(args ...string) {
 	h.t.Helper()
 	h.idempotent(args...)
@@ -317,9 +317,9 @@ func follows(t testing.TB, what string, s *testbed.Stream, allowed bool) {
 	}
 }
 
-// An agent that is killed at any moment, of a start or of a change, leaves
-// nothing half done: the next one ends up where a first one would, and packets
-// that every policy agrees about never notice.
+// An agent that is killed at any moment of a start or of a change leaves nothing
+// half done: the next agent installs what a first agent would, and packets about
+// which all policies agree keep their verdict throughout.
 func TestKilledAgent(t *testing.T) {
 	h := toughHost(t)
 	h.spawn()
@@ -387,8 +387,8 @@ func TestKilledAgent(t *testing.T) {
 	}
 }
 
-// What changes while no agent runs is in force once one does: connections
-// that were revoked stop, the others go on.
+// Changes that are made while no agent runs are in force when the next agent is
+// ready: revoked connections stop, the others go on.
 func TestChangedWhileDown(t *testing.T) {
 	h := toughHost(t)
 	h.spawn()

@@ -18,7 +18,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
-// lab is a host all of whose wires are tapped: it says where a frame arrives.
+// lab is a host with a tap on every wire: a lab knows where a frame arrives.
 type lab struct {
 	*host
 	t    testing.TB
@@ -34,7 +34,7 @@ type tap struct {
 	frames [][]byte
 }
 
-// tapped listens at every host. Without another word a broadcast reaches all.
+// tapped listens at every host. By default a broadcast reaches all other hosts.
 func (h *host) tapped() *lab {
 	h.t.Helper()
 	l := &lab{host: h, t: h.t, taps: map[string]*tap{}}
@@ -79,8 +79,8 @@ func (l *lab) in(t testing.TB) *lab {
 	return &sub
 }
 
-// mark is a word by which a frame is known again. It is put behind the frame,
-// as padding, where it changes nothing of what the frame says.
+// mark is a unique word that identifies a frame. The word is appended to the frame
+// as padding, which changes nothing of the frame's meaning.
 type mark []byte
 
 var (
@@ -92,7 +92,7 @@ func newMark() mark { return binary.BigEndian.AppendUint64(slices.Clone(marked),
 
 func (m mark) on(frame []byte) []byte { return append(slices.Clone(frame), m...) }
 
-// at are the hosts where something with this mark arrived, and how often:
+// at lists the hosts at which a frame with the mark arrived, and how often:
 // "web", or "web*2".
 func (l *lab) at(m mark) string {
 	var out []string
@@ -107,9 +107,9 @@ func (l *lab) at(m mark) string {
 	return strings.Join(out, " ")
 }
 
-// fence returns when all that a host sent before is where it will ever be. A
-// broadcast that nobody stops follows it; a second one, because the switch may
-// shuffle the frames that it takes from the wire together.
+// fence returns when the switch has handled every frame that a host sent before.
+// fence sends a broadcast that nothing stops and waits for its arrival, twice,
+// because the switch may reorder frames that it reads in one batch.
 func (l *lab) fence(from string) {
 	l.t.Helper()
 	sender := l.vms[from]
@@ -120,7 +120,7 @@ func (l *lab) fence(from string) {
 	}
 }
 
-// behind sends a frame that is known to reach some hosts, until it does.
+// behind sends a frame again and again until the frame has reached the hosts.
 func (l *lab) behind(from string, frame []byte, to ...string) {
 	l.t.Helper()
 	m := newMark()
@@ -150,7 +150,7 @@ func (l *lab) forget() {
 	}
 }
 
-// sent is a frame and where it is to arrive.
+// sent is a frame and the hosts at which the frame must arrive.
 type sent struct {
 	name  string
 	from  string
@@ -158,8 +158,8 @@ type sent struct {
 	to    string // hosts, sorted, with blanks between; "" = nobody gets it
 }
 
-// run sends all frames twice, the second time after one of everything else
-// went by, and compares where they arrived with where they should have.
+// run sends all frames twice, the second time after every other frame has passed
+// once, and compares the hosts at which they arrived with those expected.
 func (l *lab) run(all []sent) {
 	l.t.Helper()
 	l.forget()
@@ -189,7 +189,7 @@ func (l *lab) run(all []sent) {
 	}
 }
 
-// passes says that n frames or more arrive at a host and match.
+// passes fails unless n or more frames that match arrive at a host.
 func (l *lab) passes(name string, n int, match func(f []byte) bool) {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -14,8 +14,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
-// megaflowLab is the worked example, with two more ways to look at an address:
-// a rule with a CIDR and one with a range of ports.
+// megaflowLab is the worked example with two more kinds of rules: one with a CIDR
+// and one with a range of ports.
 func megaflowLab(t *testing.T) *lab {
 	h := newHost(t, testbed.Options{})
 	for _, vm := range exampleVMs {
@@ -121,8 +121,8 @@ func TestMegaflows(t *testing.T) {
 		in.expectMegaflows("UDP, denied", "outside", 100, frames(func(p testbed.Packet, _ int) []byte { return p.UDP(port(), 53, nil) }))
 		in.expectMegaflows("UDP to many ports, denied", "outside", 100, frames(func(p testbed.Packet, _ int) []byte { return p.UDP(port(), port(), nil) }))
 		in.expectMegaflows("ping", "outside", 100, frames(func(p testbed.Packet, i int) []byte { return p.Echo(uint16(i), 1, nil) }))
-		// A scan costs what tells the rules' ports from the others, not a
-		// megaflow for each.
+		// A scan costs the megaflows that tell the ports of rules from all other
+		// ports, not a megaflow for each port.
 		in.expectMegaflows("scan of ports", "outside", 1000, frames(func(p testbed.Packet, i int) []byte {
 			return p.TCP(4000, uint16(1+6*i), testbed.TCPSyn, 1, 0, nil)
 		}))

@@ -85,7 +85,7 @@ func (r *relayed) hangUp() {
 	}
 }
 
-// say sets what is said from now on instead of being put through.
+// say makes the relay answer with a text from now on, instead of relaying.
 func (r *relayed) say(garbage string) {
 	r.mu.Lock()
 	r.garbage = garbage
@@ -93,7 +93,7 @@ func (r *relayed) say(garbage string) {
 	r.hangUp()
 }
 
-// count returns how many have dialled since the last time.
+// count returns the number of dials since the last call.
 func (r *relayed) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -115,8 +115,9 @@ func (h *host) ovsdbPID() int {
 	return pid
 }
 
-// Without OVSDB, or with one that hangs or talks nonsense, all stays in force
-// and policy goes on; then the agent catches up. It is never dialled in a storm.
+// While OVSDB is away, hangs or sends nonsense, everything stays in force and the
+// agent follows the policy directory. Afterwards the agent catches up. The agent
+// does not dial OVSDB more often than its back-off allows.
 func TestDatabaseFails(t *testing.T) {
 	t.Parallel() // it waits much
 	h := toughHost(t)
@@ -126,7 +127,7 @@ func TestDatabaseFails(t *testing.T) {
 	h.inForce()
 	bystander, outside := h.stream("other", 7005), h.stream("outside", 7003)
 	allowed := true
-	// without is a while without OVSDB.
+	// without tests a while without OVSDB.
 	without := func(what string, switchToo bool) {
 		t.Helper()
 		h.until("a warning about OVSDB: "+what, func(s control.Status) bool { return warns(s, "OVSDB: ") && warns(s, "stays in force") })
@@ -151,7 +152,7 @@ func TestDatabaseFails(t *testing.T) {
 		}
 		follows(t, what+", after: a change of policy", outside, allowed)
 		follows(t, what+", after: bystander", bystander, true)
-		// What is changed now, arrives.
+		// The agent sees a change made now.
 		id := map[bool]string{true: "client", false: "nobody"}[allowed]
 		if _, err := h.ovs.Vsctl("set", "Interface", "client", "external_ids:iface-id="+id); err != nil {
 			t.Fatal(err)
@@ -164,7 +165,7 @@ func TestDatabaseFails(t *testing.T) {
 
 	db.say("HTTP/1.1 400 Bad Request\r\n\r\n")
 	without("nonsense", false)
-	// A new agent, too, leaves everything as it is.
+	// A new agent leaves everything in force too.
 	before := h.ageless()
 	h.murder()
 	h.spawn(args...)
@@ -199,7 +200,7 @@ func TestDatabaseFails(t *testing.T) {
 	h.sameAsFresh(args...)
 }
 
-// metrics reads the agent's own.
+// metrics returns the text of the agent's metrics.
 func metrics(t testing.TB, addr string) string {
 	t.Helper()
 	var body []byte
@@ -218,7 +219,7 @@ func metrics(t testing.TB, addr string) string {
 	return string(body)
 }
 
-// metric is the value of one without labels.
+// metric is the value of a metric without labels.
 func metric(t testing.TB, text, name string) float64 {
 	t.Helper()
 	m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text)
@@ -232,7 +233,7 @@ func metric(t testing.TB, text, name string) float64 {
 	return v
 }
 
-// freeAddr is a TCP address that nobody listened at a moment ago.
+// freeAddr is a TCP address at which nobody listened a moment ago.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -278,7 +279,7 @@ func TestReconnectsLeakNothing(t *testing.T) {
 		}
 		h.inForce()
 	}
-	// What is about to end may take a moment.
+	// Goroutines that are about to end may take a moment.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var after float64

@@ -12,7 +12,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
-// speaksOf lists the flows that name a port by its number or its addresses.
+// speaksOf lists the flows that name a port's number or addresses.
 func (h *host) speaksOf(ofport int, vm *testbed.Host) (out []string) {
 	h.t.Helper()
 	number := regexp.MustCompile(fmt.Sprintf(`in_port=%d\b|output:%d\b|reg(0|1|4|5)=0x%x\b|set_field:0x%x->reg(0|1|3|4|5)\b`, ofport, ofport, ofport, ofport))
@@ -52,7 +52,7 @@ func (h *host) zone(n int) (out []string) {
 	return out
 }
 
-// Whatever happens to a port, the flows follow and nothing stays behind.
+// The flows follow every change of a port, and no flow of a former port stays.
 func TestPortsComeAndGo(t *testing.T) {
 	h := newHost(t, testbed.Options{})
 	a, b, c, out := h.vm("a", 31), h.vm("b", 32), h.vm("c", 33), h.uplink("out", 1)
@@ -85,7 +85,7 @@ func TestPortsComeAndGo(t *testing.T) {
 	}
 	reaches(t, out, a, true)
 	reaches(t, b, a, true)
-	// What is in the tables without the port is what must be there after it.
+	// The flows without the port must be the same before the port and after it.
 	do(a.Unplug())
 	h.inForce()
 	without := h.epochless()
@@ -191,7 +191,8 @@ func TestPortsComeAndGo(t *testing.T) {
 		do(c.Replug(40))
 		vsctl("set", "Interface", "c", "external_ids:iface-id=a")
 		s := h.inForce()
-		// The lower number is the VM's, and the other one's own MAC is not.
+		// The VM owns the port with the lower number; the other port's MAC is not
+		// the VM's.
 		if p := portNamed(t, s, "c"); p.State != "blocked" {
 			t.Errorf("c is %s as %s (%s)", p.State, p.VM, p.Reason)
 		}
@@ -215,7 +216,7 @@ func TestPortsComeAndGo(t *testing.T) {
 			t.Fatal("no connections to be forgotten")
 		}
 		for range 3 {
-			// In one transaction, so that the number is never nobody's.
+			// One transaction, so that the number always belongs to a port.
 			vsctl("del-port", "br0", "a", "--", "add-port", "br0", "c", "--", "set", "Interface", "c", "ofport_request=50",
 				"external_ids:iface-id=c", "external_ids:attached-mac="+`"`+c.MAC.String()+`"`)
 			if n, _ := h.ovs.OFPort("c"); n != 50 {
@@ -287,8 +288,8 @@ func TestManyPortsAtOnce(t *testing.T) {
 	}
 }
 
-// A port that has been plugged in hears nothing of what is meant for others,
-// once that it is there is in force. (Until then NORMAL floods to it.)
+// A new port receives no frames for others as soon as the change is in force.
+// (Until then NORMAL floods to the port.)
 func TestNewPortHearsNothing(t *testing.T) {
 	h := newHost(t, testbed.Options{})
 	a, out := h.vm("a", 31), h.uplink("out", 1)

@@ -43,7 +43,7 @@ func (h *host) sockets(tables ...string) (out []string) {
 	return out
 }
 
-// The agent is reached by its socket only, and that by those who are told.
+// Only the control socket reaches the agent, and only its owner and group may use it.
 func TestWhoMayAsk(t *testing.T) {
 	h := dirHost(t)
 	socket := func() (mode os.FileMode, gid uint32) {
@@ -130,13 +130,13 @@ func (h *host) spawnAs(id uint32, args ...string) {
 	h.t.Cleanup(h.kill)
 }
 
-// Nothing that the agent does needs root, if Open vSwitch's daemons run with a
-// group and a umask that let it at their sockets, as docs/systemd.md says.
+// The agent needs no root if Open vSwitch's daemons run with a group and a umask
+// that let the agent use their sockets, as docs/systemd.md says.
 func TestWithoutRoot(t *testing.T) {
 	h := toughHost(t)
 	must(t, os.Chmod(h.dir, 0o755), os.Chown(h.path("state"), nobody, nobody), os.Chmod(h.path("state"), 0o700))
 	must(t, os.Chown(h.dir, nobody, nobody)) // for the control socket
-	// What Group= does to the daemons, a directory's group does here.
+	// The group of the directory stands for the Group= of the daemons' units.
 	must(t, os.Chown(h.ovs.Dir(), 0, nobody), os.Chmod(h.ovs.Dir(), 0o755|os.ModeSetgid))
 	again := func(umask int) {
 		t.Helper()
@@ -169,7 +169,7 @@ func TestWithoutRoot(t *testing.T) {
 		t.Errorf("NO_FLOOD at %s", h.noFlood())
 	}
 
-	// A file that it may not read is kept; a directory, too.
+	// A file that the agent may not read stays in force; so does a directory.
 	must(t, os.Chmod(h.path("policy", "server.yaml"), 0))
 	s := h.inForce()
 	if got := stateOf(s, "server.yaml"); !strings.HasPrefix(got, "kept") || !strings.Contains(got, "permission denied") {
@@ -227,8 +227,8 @@ func next(t *testing.T, got <-chan string, want string) {
 	}
 }
 
-// A service manager hears that the agent is ready, and then that its loop
-// works, as long as it does.
+// The agent tells a service manager that it is ready, and then, as long as its loop
+// works, that it is alive.
 func TestNotify(t *testing.T) {
 	h := dirHost(t)
 	path, got := notifications(t)
@@ -241,7 +241,7 @@ func TestNotify(t *testing.T) {
 	}
 	next(t, got, "WATCHDOG=1")
 	next(t, got, "WATCHDOG=1")
-	// A switch that hangs is not the loop's fault.
+	// The loop works although the switch hangs.
 	h.hold(syscall.SIGSTOP)
 	h.write("more.yaml", groupOf("more", allIn))
 	h.remove("vms.yaml")

@@ -49,7 +49,7 @@ func (h *host) rules(a, b string) {
 	h.write("groups.yaml", group("aSG", a)+group("bSG", b))
 }
 
-// arrives says whether frames that a sends reach b; each must, or none.
+// arrives says whether frames from a reach b. Either all must arrive or none.
 func (h *host) arrives(from, to string, want bool, match func([]byte) bool, frames ...[]byte) {
 	h.t.Helper()
 	c, err := h.vms[to].Capture(match)
@@ -88,7 +88,7 @@ func ipProto(proto byte, src netip.Addr) func([]byte) bool {
 	}
 }
 
-// All is every IP protocol, and a rule for TCP and UDP and ICMP is not all.
+// Protocol All is every IP protocol; rules for TCP, UDP and ICMP are not All.
 func TestProtocolsWithoutPorts(t *testing.T) {
 	h := protocolHost(t)
 	a, b := h.vms["a"], h.vms["b"]
@@ -119,8 +119,8 @@ func TestProtocolsWithoutPorts(t *testing.T) {
 	}
 }
 
-// The later fragments of a datagram have no ports; they are judged with the
-// first.
+// The later fragments of a datagram have no ports; they share the verdict of the
+// first fragment.
 func TestFragments(t *testing.T) {
 	h := protocolHost(t)
 	a, b := h.vms["a"], h.vms["b"]
@@ -172,8 +172,8 @@ func TestFragments(t *testing.T) {
 	}
 }
 
-// An ICMP error about an allowed connection comes back, from the responder as
-// well as from a router on the way; one about nothing does not.
+// An ICMP error about an allowed connection comes back, from the responder and
+// from a router on the way; an error about no connection does not.
 func TestICMPErrors(t *testing.T) {
 	h := protocolHost(t)
 	a, b, router := h.vms["a"], h.vms["b"], h.vms["router"]
@@ -187,7 +187,7 @@ func TestICMPErrors(t *testing.T) {
 	h.arrives("a", "b", true, isUDP, request)
 	unreachable := b.To(a, a.Addr4()).ICMP(3, 3, 0, request[14:])
 	h.arrives("b", "a", true, ipProto(testbed.ProtoICMP, b.Addr4()), unreachable)
-	// About a connection that never was.
+	// An error about a connection that never existed.
 	never := aMAC.UDP(40001, 7000, []byte("anybody?"))
 	h.arrives("b", "a", false, ipProto(testbed.ProtoICMP, b.Addr4()), b.To(a, a.Addr4()).ICMP(3, 3, 0, never[14:]))
 

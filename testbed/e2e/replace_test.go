@@ -24,8 +24,8 @@ func permission(left, right string) string {
 }
 
 // A permission moves from one group of a VM to another while packets depend on
-// it, those of one connection and those that each open another. Every state
-// between allows them, so none of them may be lost.
+// the permission: packets of one connection, and packets that each open another
+// connection. Every state in between allows the packets, so none may be lost.
 func TestPermissionMoves(t *testing.T) {
 	h := newHost(t, testbed.Options{})
 	client, server := h.vm("client", 50), h.vm("server", 51)
@@ -56,8 +56,8 @@ func TestPermissionMoves(t *testing.T) {
 		return lostStream, lostNew
 	}
 	run("no change", func() { time.Sleep(500 * time.Millisecond) })
-	// The same permission in the other group, then one that says it in other
-	// words: connections are judged anew.
+	// The same permission in the other group, then the same permission in other
+	// words, which makes the switch judge connections anew.
 	for name, right := range map[string]string{"moved": "7000", "moved and rewritten": "6000-7999"} {
 		epoch := portNamed(t, h.wait(), "server").Epochs.Ingress
 		a, b := run(name, func() {
@@ -78,7 +78,7 @@ func TestPermissionMoves(t *testing.T) {
 		}
 	}
 
-	// It is that permission that they depend on.
+	// Without the permission the packets stop.
 	h.write("groups.yaml", permission("", ""))
 	h.wait()
 	if err := stream.WaitStopped(within(t, 5*time.Second), 200*time.Millisecond); err != nil {
@@ -96,10 +96,10 @@ func TestPermissionMoves(t *testing.T) {
 	}
 }
 
-// opener sends datagrams each of which opens a connection.
+// opener sends datagrams; each datagram opens a connection.
 type opener struct{ sent, received, last atomic.Uint64 }
 
-// missing counts what was sent before the latest that came, and did not come.
+// missing counts the lost datagrams among those sent before the latest that arrived.
 func (o *opener) missing() uint64 { return o.last.Load() - min(o.last.Load(), o.received.Load()) }
 
 // openConnections sends a datagram every 2 ms, each from another port.

@@ -7,8 +7,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
-// The same policy a second time sends nothing, whatever way it comes: the
-// same bytes, other bytes that mean the same, or a new agent.
+// The agent sends nothing when the same policy comes a second time: as the same
+// bytes, as other bytes with the same meaning, or to a new agent.
 func TestSamePolicySendsNothing(t *testing.T) {
 	h := newHost(t, testbed.Options{})
 	for _, vm := range exampleVMs {
@@ -49,9 +49,9 @@ func TestSamePolicySendsNothing(t *testing.T) {
 	same("a kill of the agent")
 }
 
-// ageless returns the flows with the time at which each was installed or
-// changed last, which a modification would alter: the age itself grows, so
-// the second at which it began is taken, to the nearest.
+// ageless returns the flows, each with the time at which it was installed or last
+// changed. A modification alters this time. The switch reports an age, which
+// grows, so ageless computes the time, rounded to a second.
 func (h *host) ageless() string {
 	h.t.Helper()
 	out, err := h.ovs.Ofctl("-O", "OpenFlow14", "--no-names", "dump-flows", h.ovs.Bridge())

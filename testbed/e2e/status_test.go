@@ -53,8 +53,8 @@ func TestConfigFile(t *testing.T) {
 	}
 }
 
-// A refused file does not hold up the others, nor a wait; it shows, and its
-// last accepted version stays in force, also across a restart.
+// A refused file delays neither other files nor a wait. The status shows the
+// file, and its last accepted version stays in force, across a restart too.
 func TestRefusedFile(t *testing.T) {
 	h := newHost(t, testbed.Options{Dummy: true})
 	h.addDummyPort("web", "tap1", 5)
@@ -108,8 +108,8 @@ func (h *host) addDummyPort(id, name string, n int) {
 	}
 }
 
-// Without the switch a wait fails at its timeout and says why; with it back,
-// all is well again.
+// Without the switch a wait fails at its timeout and says why; when the switch is
+// back, a wait succeeds.
 func TestWaitNeedsTheSwitch(t *testing.T) {
 	h := newHost(t, testbed.Options{Dummy: true})
 	h.example()

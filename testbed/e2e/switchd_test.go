@@ -28,7 +28,7 @@ type appctl struct {
 	path string
 	mu   sync.Mutex
 	done map[string]int // commands that were carried out
-	// treat, if set, decides about a command: false hangs up instead.
+	// treat, if set, decides about a command: after false, appctl hangs up.
 	treat func(command string) bool
 }
 
@@ -116,9 +116,9 @@ func (a *appctl) times(command string) int {
 	return a.done[command]
 }
 
-// What has to be done after the flows have changed is done, even if the switch
-// did not let it be at first or the agent died before: else this datapath goes
-// on with megaflows that it has mixed up.
+// The agent purges megaflows after every change of flows, even if the switch
+// refused the first purge or the agent died before it: without the purge this
+// datapath goes on with mixed-up megaflows.
 func TestPurgeIsNotForgotten(t *testing.T) {
 	h := newHost(t, testbed.Options{})
 	h.vm("server", 21)
@@ -231,8 +231,8 @@ func (h *host) tables() string {
 	return fmt.Sprint(slices.Sorted(maps.Keys(names)), rows)
 }
 
-// A switch that was killed, or restarted in good order, forwards nothing until
-// its flows are back, and then all is as it was, with other port numbers too.
+// A switch that was killed or restarted forwards nothing until its flows are back.
+// Afterwards the same packets pass as before, with other port numbers too.
 func TestSwitchRestarts(t *testing.T) {
 	h := toughHost(t)
 	for name, n := range map[string]int{"server": 11, "client": 12, "other": 13} {
@@ -245,8 +245,8 @@ func TestSwitchRestarts(t *testing.T) {
 	h.inForce()
 	outside, server := h.vms["outside"], h.vms["server"]
 	_, passed := knock(t, outside, server, outside.To(server, server.Addr4()).UDP(7003, 9, nil))
-	// Sent by the originator: the userspace datapath forgets connections when
-	// it ends.
+	// The originator sends, because the userspace datapath forgets connections
+	// when it ends.
 	_, arrived := knock(t, outside, server, outside.To(server, server.Addr4()).UDP(9, 7003, nil))
 	flowing := func(what string) {
 		t.Helper()
@@ -302,8 +302,7 @@ func TestSwitchRestarts(t *testing.T) {
 		whole(what)
 	}
 
-	// With the agent held there are no flows: nothing goes from anybody to
-	// anybody.
+	// While the agent is stopped the switch has no flows: no packet passes.
 	h.signal(syscall.SIGSTOP)
 	_ = h.ovs.KillSwitchd()
 	if err := h.ovs.StartSwitchd(); err != nil {
@@ -333,7 +332,7 @@ func TestSwitchRestarts(t *testing.T) {
 	whole("with the agent held meanwhile")
 	flowing("after that")
 
-	// The numbers go round while the switch is down.
+	// The port numbers are exchanged while the switch is down.
 	_ = h.ovs.KillSwitchd()
 	for name, n := range map[string]int{"server": 12, "client": 13, "other": 11} {
 		if _, err := h.ovs.Vsctl("--no-wait", "set", "Interface", name, fmt.Sprintf("ofport_request=%d", n)); err != nil {
@@ -354,7 +353,7 @@ func TestSwitchRestarts(t *testing.T) {
 	h.sameAsFresh()
 }
 
-// hold stops ovs-vswitchd or lets it go on.
+// hold stops ovs-vswitchd or continues it.
 func (h *host) hold(s syscall.Signal) {
 	h.t.Helper()
 	if err := syscall.Kill(h.ovs.SwitchdPID(), s); err != nil {
@@ -362,7 +361,7 @@ func (h *host) hold(s syscall.Signal) {
 	}
 }
 
-// waitsForSwitch waits for a status that says so.
+// waitsForSwitch waits for a status that says that the agent waits for the switch.
 func (h *host) waitsForSwitch() {
 	h.t.Helper()
 	err := testbed.Poll(within(h.t, 30*time.Second), time.Millisecond, func() (bool, error) {
@@ -374,8 +373,8 @@ func (h *host) waitsForSwitch() {
 	}
 }
 
-// A switch that hangs in the middle of a change leaves nothing half done, and
-// one that is silent for long is dialled anew.
+// A switch that hangs in the middle of a change leaves nothing half done, and the
+// agent dials a switch anew that is silent for long.
 func TestSwitchHangs(t *testing.T) {
 	t.Parallel() // it waits much
 	h := toughHost(t)
@@ -412,7 +411,7 @@ func TestSwitchHangs(t *testing.T) {
 	h.sameAsFresh()
 }
 
-// While the switch hangs the status answers all the same, whenever it is asked.
+// The agent reports its status at any time while the switch hangs.
 func TestStatusWhileSwitchHangs(t *testing.T) {
 	t.Parallel()
 	h := toughHost(t)

@@ -26,9 +26,9 @@ func cidrs(n int) []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.0.1.%d/24", n)), netip.MustParsePrefix(fmt.Sprintf("fd00:1::%x/64", n))}
 }
 
-// vlanLab has the same two VMs, by name of address and by MAC, in VLAN 100 and
-// in VLAN 200, which are two VPCs; one without VLAN; and a trunk. Rules of one
-// group allow UDP 53 among its members: in each VPC those of its own.
+// vlanLab has two VMs in VLAN 100 and two VMs with the same addresses and MACs in
+// VLAN 200, which are two VPCs; a VM without VLAN; and a trunk. Rules of one group
+// allow UDP 53 among its members, in each VPC among the members of that VPC.
 func vlanLab(t *testing.T) *lab {
 	h := newHost(t, testbed.Options{})
 	text := groupOf("memberSG", "{direction: Egress}", "{direction: Ingress, protocol: UDP, port: 53, remote: {securityGroupRef: {name: memberSG}}}",

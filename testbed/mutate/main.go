@@ -1,243 +1,197 @@
-// Command mutate asks how much the tests of exactness would notice. It makes
-// one small mistake at a time in a copy of the module, in the compiler of
-// flows, and runs the tests that compare verdicts, without those that compare
-// text. A mistake that no test notices is a survivor.
+// Command mutate says how much the tests would notice of mistakes in the
+// packages that make flows. It plants one mistake at a time in a copy of the
+// module and runs the tests that compare verdicts, without those that compare
+// text: a dump of flows shows every change, but not that it is a mistake. A
+// mistake that no test notices is a survivor.
 //
-//	go run ./testbed/mutate [-only REGEXP] [-quick] [-list]
+//	go run ./testbed/mutate [flags] [directory...]
+//
+// A survivor that no test can notice, because the verdicts stay the same, is
+// listed in equivalent.txt with the reason. Any other makes mutate fail.
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path"
-	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 )
 
-// mutation replaces a text that occurs exactly once in a file.
-type mutation struct {
-	name, file, old, new string
-	// why says, of a mutation that no verdict can show, what does show it.
-	why string
-}
+// dirs are the packages that make flows, where they exist.
+var dirs = []string{"flows/pipeline", "flows/compile"}
 
-// stage is a part of the tests.
-type stage struct {
-	pkg   string
-	names string
-	full  bool // takes a minute
+// config is what the flags say.
+type config struct {
+	only    string
+	sample  int
+	seed    uint64
+	jobs    int
+	list    bool
+	reasons string
+	tests   string
+	stages  []stage
 }
-
-// The stages, in the order in which they are tried.
-var stages = []stage{
-	{flows, "^TestExact$", false},
-	{flows, "^(TestHistory|TestEpochs|TestAdopt|TestRaise|TestWrap|TestStep|TestFlowCount)$", false},
-	{flows, "^(TestExactInfrastructure|TestExactForgets|TestExactOrder|TestCompileOFPorts|TestExactEpochsOfNobody)$", false},
-	{flows, "^(TestExactCollisions|TestExactLimits|TestExactFlood|TestStepCrowded)$", false},
-	{flows, "^(TestExact|TestHistory|TestEpochs)$", true},
-	{policy, "^TestThen$", false},
-}
-
-// The packages in which mistakes are made, each noticed by its own tests.
-const (
-	flows  = "flows"
-	policy = "policy"
-)
 
 func main() {
-	only := flag.String("only", "", "the mutations whose names match")
-	list := flag.Bool("list", false, "list the mutations, having made sure that they compile")
+	var c config
+	flag.StringVar(&c.only, "only", "", "the mutations whose file:line:column, kind and key match this `regexp`")
+	flag.IntVar(&c.sample, "sample", 0, "draw so many; 0: all")
+	flag.Uint64Var(&c.seed, "seed", rand.Uint64N(1e6), "what -sample draws with, to repeat a run; by default random")
+	flag.IntVar(&c.jobs, "jobs", max(1, runtime.NumCPU()/2), "tried at the same time")
+	flag.BoolVar(&c.list, "list", false, "only list them")
+	flag.StringVar(&c.reasons, "equivalent", "testbed/mutate/equivalent.txt", "the survivors that no test can notice")
+	flag.StringVar(&c.tests, "tests", "./flows/...", "the packages whose tests are run")
 	quick := flag.Bool("quick", false, "without the tests that take a minute")
-	dir := flag.String("C", ".", "root of the module")
 	flag.Parse()
-	if err := run(*dir, *only, *list, *quick); err != nil {
+	c.stages = stages
+	if *quick {
+		c.stages = slices.DeleteFunc(slices.Clone(stages), func(s stage) bool { return s.long })
+	}
+	// A mistake may allocate without end.
+	err := syscall.Setrlimit(syscall.RLIMIT_AS, &syscall.Rlimit{Cur: 8 << 30, Max: 8 << 30})
+	if err == nil {
+		err = c.run(flag.Args())
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
 	}
 }
 
-func run(dir, only string, list, quick bool) error {
-	match, err := regexp.Compile(only)
+func (c config) run(args []string) error {
+	reasons, err := equivalents(c.reasons)
 	if err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp("", "mutate")
+	chosen, err := c.choose(args)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
-	if err := os.CopyFS(filepath.Join(tmp, "m"), os.DirFS(dir)); err != nil {
-		return err
-	}
-	dir = filepath.Join(tmp, "m")
-	var wrong []error
-	for _, m := range mutations {
-		if _, err := m.apply(dir); err != nil {
-			wrong = append(wrong, err)
-		}
-	}
-	if wrong != nil {
-		return errors.Join(wrong...)
-	}
-	if quick {
-		stages = slices.DeleteFunc(stages, func(s stage) bool { return s.full })
-	}
-	chosen := slices.DeleteFunc(slices.Clone(mutations), func(m mutation) bool { return !match.MatchString(m.name) })
-	if list {
+	if c.list {
 		for _, m := range chosen {
-			if err := m.with(dir, func() error {
-				if out, err := command(dir, 5*time.Minute, "go", "build", "./"+m.pkg()); err != nil {
-					return fmt.Errorf("mutation %q does not compile:\n%s", m.name, out)
-				}
-				return nil
-			}); err != nil {
-				return err
-			}
-			fmt.Println(m.name)
+			fmt.Println(m, m.key())
 		}
 		return nil
 	}
-	for _, pkg := range []string{flows, policy} {
-		if err := build(dir, pkg); err != nil {
-			return err
-		}
+	waiting := make(chan mutation)
+	var mu sync.Mutex // of what follows
+	var failures []error
+	var survivors []mutation
+	counts := map[string]int{}
+	found := map[string]bool{}
+	var g sync.WaitGroup
+	for range c.jobs {
+		g.Go(func() {
+			t, err := newTrial(c.tests, c.stages)
+			if err == nil {
+				defer t.close()
+			}
+			for m := range waiting {
+				if err != nil {
+					continue
+				}
+				by, took, failed := t.try(m)
+				err = failed
+				mu.Lock()
+				if by == "" {
+					survivors = append(survivors, m)
+					fmt.Printf("SURVIVED %6.1fs %s\n\t%s\n", took.Seconds(), m, m.key())
+				} else {
+					counts["killed"]++
+					fmt.Printf("killed   %6.1fs %s by %s\n", took.Seconds(), m, by)
+				}
+				mu.Unlock()
+			}
+			if err != nil {
+				mu.Lock()
+				failures = append(failures, err)
+				mu.Unlock()
+			}
+		})
 	}
-	for _, stage := range stages {
-		if out, ok := test(dir, stage); !ok {
-			return fmt.Errorf("the tests fail without any mutation:\n%s", out)
-		}
-	}
-	killed, survivors, expected := 0, 0, 0
 	for _, m := range chosen {
-		start := time.Now()
-		by, err := m.try(dir)
-		if err != nil {
-			return err
+		if found[m.key()] = true; reasons[m.key()] != "" {
+			counts["accepted"]++
+			continue
 		}
-		took := time.Since(start).Round(100 * time.Millisecond)
-		switch {
-		case by != "":
-			killed++
-			fmt.Printf("killed    %-50s %5s by %s\n", m.name, took, by)
-		case m.why != "":
-			expected++
-			fmt.Printf("equal     %-50s %5s %s\n", m.name, took, m.why)
-		default:
-			survivors++
-			fmt.Printf("SURVIVED  %-50s %5s\n", m.name, took)
+		waiting <- m
+	}
+	close(waiting)
+	g.Wait()
+	fmt.Printf("%d killed, %d equivalent, %d survived\n", counts["killed"], counts["accepted"], len(survivors))
+	if c.only == "" && c.sample == 0 && len(args) == 0 {
+		for key := range reasons {
+			if !found[key] {
+				failures = append(failures, fmt.Errorf("%s: nothing is %q any more", c.reasons, key))
+			}
 		}
 	}
-	fmt.Printf("%d killed, %d of the same verdicts, %d survived\n", killed, expected, survivors)
-	if survivors > 0 {
-		return fmt.Errorf("%d mutations survived", survivors)
+	if len(survivors) > 0 {
+		failures = append(failures, fmt.Errorf("%d mutations survived", len(survivors)))
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
-func (m mutation) pkg() string { return path.Dir(m.file) }
-
-func (m mutation) apply(dir string) ([]byte, error) {
-	text, err := os.ReadFile(filepath.Join(dir, m.file))
+// choose returns the mutations that the flags ask for and that compile.
+func (c config) choose(args []string) (chosen []mutation, err error) {
+	only, err := regexp.Compile(c.only)
 	if err != nil {
 		return nil, err
 	}
-	if n := bytes.Count(text, []byte(m.old)); n != 1 {
-		return nil, fmt.Errorf("mutation %q: the text is in %s %d times, not once", m.name, m.file, n)
+	if len(args) == 0 {
+		args = slices.DeleteFunc(slices.Clone(dirs), func(dir string) bool { _, err := os.Stat(dir); return err != nil })
 	}
-	return bytes.Replace(text, []byte(m.old), []byte(m.new), 1), nil
-}
-
-// with calls f while the mutation is there.
-func (m mutation) with(dir string, f func() error) (err error) {
-	text, err := m.apply(dir)
-	if err != nil {
-		return err
+	if len(args) == 0 {
+		args = []string{"flows"}
 	}
-	path := filepath.Join(dir, m.file)
-	old, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, text, 0o644); err != nil {
-		return err
-	}
-	err = f()
-	if back := os.WriteFile(path, old, 0o644); err == nil {
-		err = back
-	}
-	return err
-}
-
-// try returns the test that notices the mutation, or "".
-func (m mutation) try(dir string) (by string, err error) {
-	err = m.with(dir, func() error {
-		if err := build(dir, m.pkg()); err != nil {
-			return fmt.Errorf("mutation %q: %w", m.name, err)
+	sources := map[string]*source{}
+	for _, dir := range args {
+		dir = strings.TrimPrefix(strings.TrimSuffix(dir, "/"), "./")
+		s, all, err := load(".", dir)
+		if err != nil {
+			return nil, err
 		}
-		for _, stage := range m.stages() {
-			if stage.pkg != m.pkg() || stage.full && m.why != "" {
-				continue
+		for _, m := range all {
+			if sources[m.file] = s; only.MatchString(m.String() + " " + m.key()) {
+				chosen = append(chosen, m)
 			}
-			out, ok := test(dir, stage)
-			if ok {
-				continue
-			}
-			by = strings.Trim(stage.names, "^$") // it panicked or ran into the time limit
-			if name := failing.FindSubmatch(out); name != nil {
-				by = string(name[1])
-			}
-			break
 		}
-		return nil
-	})
-	return by, err
-}
-
-var failing = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
-
-// stages are in which order the tests are tried: those of histories come first
-// where Compile is not concerned.
-func (m mutation) stages() []stage {
-	ordered := slices.Clone(stages)
-	switch m.file {
-	case classes, inst, compiler, inc, rul, num:
-		ordered[0], ordered[1] = ordered[1], ordered[0]
 	}
-	return ordered
-}
-
-// build makes the tests of a package.
-func build(dir, pkg string) error {
-	if out, err := command(dir, 5*time.Minute, "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-o", filepath.Join(pkg, binary), "./"+pkg); err != nil {
-		return fmt.Errorf("does not compile:\n%s", out)
+	if c.sample > 0 {
+		fmt.Println("seed", c.seed)
+		r := rand.New(rand.NewPCG(c.seed, 0))
+		r.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
 	}
-	return nil
-}
-
-const binary = "mutated.test"
-
-func test(dir string, s stage) (out []byte, ok bool) {
-	limit := time.Minute
-	if s.full {
-		limit = 10 * time.Minute
+	n := 0
+	for _, m := range chosen {
+		if (c.sample == 0 || n < c.sample) && sources[m.file].compiles(m) {
+			chosen[n] = m
+			n++
+		}
 	}
-	out, err := command(filepath.Join(dir, s.pkg), limit, "./"+binary, fmt.Sprintf("-test.short=%v", !s.full), "-test.failfast", "-test.run", s.names)
-	return out, err == nil
+	return chosen[:n], nil
 }
 
-func command(dir string, limit time.Duration, name string, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+// run runs a command in a directory, for ten minutes at most.
+func run(dir, name string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
 	cmd.WaitDelay = 5 * time.Second // for daemons that outlive a test
-	return cmd.CombinedOutput()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return out, fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return out, nil
 }
