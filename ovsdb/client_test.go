@@ -64,7 +64,7 @@ func TestPicturesAreNotTorn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const last = 2000
+	const last = 1000
 	writing, stop := context.WithCancel(context.Background())
 	written := make(chan struct{})
 	defer func() { stop(); <-written }()

@@ -12,7 +12,7 @@ import (
 )
 
 // patience bounds every wait of the tests.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // schema is a database that has nothing to do with Open vSwitch.
 const schema = `{"name": "Pairs", "version": "1.0.0", "tables": {
