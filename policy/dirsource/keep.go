@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -15,31 +16,54 @@ type keeping struct {
 	removed []string
 }
 
-// keeper writes batches to the store, in a goroutine of its own: a disk must not
-// hold up changes. A batch is written when it is allowed.
+// patience is how long an accepted content waits to be in force, unless it may be
+// held: a disk that works for it at once delays it, but it must not be lost either
+// while the switch is away.
+const patience = 10 * time.Second
+
+// keeper writes to the store, in a goroutine of its own: a disk must not hold up
+// changes. What an update adds and removes is written when it is allowed, or after
+// the patience of the keeper.
 type keeper struct {
-	store *Store
-	log   *zap.Logger
-	wake  chan struct{} // of capacity one
+	store    *Store
+	log      *zap.Logger
+	patience time.Duration // 0: without end
+	wake     chan struct{} // of capacity one
 
 	mu      sync.Mutex
 	waiting []keeping // by seq
-	allowed uint64    // batches up to this seq may be written
+	allowed uint64    // what is up to this seq may be written
+	timed   bool      // expire will be called
 	stopped bool
 }
 
-func newKeeper(store *Store, log *zap.Logger) *keeper {
-	return &keeper{store: store, log: log, wake: make(chan struct{}, 1)}
+func newKeeper(store *Store, patience time.Duration, log *zap.Logger) *keeper {
+	return &keeper{store: store, log: log, patience: patience, wake: make(chan struct{}, 1)}
 }
 
-// add makes a batch wait until it is allowed.
+// add makes b wait until it is allowed.
 func (k *keeper) add(b keeping) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if !k.timed && k.patience > 0 {
+		k.timed = true
+		time.AfterFunc(k.patience, k.expire)
+	}
 	k.waiting = append(k.waiting, b)
 }
 
-// allow lets the batches up to seq be written. It does not block.
+// expire allows all that waits.
+func (k *keeper) expire() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.timed = false
+	if n := len(k.waiting); n > 0 {
+		k.allowed = max(k.allowed, k.waiting[n-1].seq)
+		k.ring()
+	}
+}
+
+// allow lets what is up to seq be written. It does not block.
 func (k *keeper) allow(seq uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -50,8 +74,12 @@ func (k *keeper) allow(seq uint64) {
 	k.ring()
 }
 
-// stop makes run return once what is allowed is written.
+// stop makes run return once everything is written that is allowed, or would be
+// with time.
 func (k *keeper) stop() {
+	if k.patience > 0 {
+		k.expire()
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.stopped = true
@@ -65,7 +93,7 @@ func (k *keeper) ring() {
 	}
 }
 
-// run writes batches until stop.
+// run writes until stop.
 func (k *keeper) run() {
 	for range k.wake {
 		batches, stopped := k.take()
@@ -80,7 +108,7 @@ func (k *keeper) run() {
 	}
 }
 
-// take returns the batches that are allowed.
+// take returns what is allowed.
 func (k *keeper) take() (batches []keeping, stopped bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -92,7 +120,7 @@ func (k *keeper) take() (batches []keeping, stopped bool) {
 	return batches, k.stopped
 }
 
-// fold returns what the batches come to, one after the other, sorted by name.
+// fold returns what the batches add and remove together, sorted by name.
 func fold(batches []keeping) (changed []File, removed []string) {
 	if len(batches) == 1 {
 		return batches[0].changed, batches[0].removed

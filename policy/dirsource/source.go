@@ -16,7 +16,7 @@ type Config struct {
 	StateDir string // of the accepted copies; empty: nothing is kept across restarts
 	// Guarded says that a change may be held back after it was delivered. What
 	// was in force in an earlier run is delivered first then, and a change is
-	// kept when it is enforced; otherwise it is kept when it is accepted.
+	// kept only when it is enforced.
 	Guarded bool
 	Watch   Options
 	Logger  *zap.Logger
@@ -60,7 +60,10 @@ func New(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.keeper = newKeeper(store, cfg.Logger)
+	s.keeper = newKeeper(store, patience, cfg.Logger)
+	if cfg.Guarded {
+		s.keeper.patience = 0
+	}
 	files := store.Files()
 	s.stored = make(map[string]bool, len(files))
 	for _, f := range files {
@@ -191,9 +194,6 @@ func (s *Source) keep(seq uint64, change Change, removed []string) {
 		}
 	}
 	s.keeper.add(keeping{seq, changed, removed})
-	if !s.cfg.Guarded {
-		s.keeper.allow(seq)
-	}
 }
 
 // send delivers an update, together with those that were not received.

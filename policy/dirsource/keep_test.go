@@ -1,0 +1,104 @@
+package dirsource
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+)
+
+// keeperTest is a keeper whose state directory the test reads.
+type keeperTest struct {
+	*keeper
+	t    *testing.T
+	dir  string
+	done chan struct{}
+}
+
+func newKeeperTest(t *testing.T, patience time.Duration) *keeperTest {
+	k := &keeperTest{t: t, dir: t.TempDir(), done: make(chan struct{})}
+	store, err := OpenStore(k.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.keeper = newKeeper(store, patience, zaptest.NewLogger(t))
+	go func() {
+		defer close(k.done)
+		k.run()
+	}()
+	return k
+}
+
+func (k *keeperTest) put(seq uint64, name, text string) {
+	k.add(keeping{seq: seq, changed: []File{{Name: name, Data: []byte(text)}}})
+}
+
+// kept returns the contents in the state directory, by name.
+func (k *keeperTest) kept() map[string]string {
+	out := map[string]string{}
+	for _, name := range []string{"a.yaml", "b.yaml"} {
+		data, err := os.ReadFile(filepath.Join(k.dir, name+acceptedSuffix))
+		if err == nil {
+			out[name] = string(data)
+		} else if !errors.Is(err, os.ErrNotExist) {
+			k.t.Fatal(err)
+		}
+	}
+	return out
+}
+
+func (k *keeperTest) end() map[string]string {
+	k.stop()
+	<-k.done
+	return k.kept()
+}
+
+// What is not allowed is not written, even at the end, if it may be held.
+func TestKeeperHolds(t *testing.T) {
+	k := newKeeperTest(t, 0)
+	k.put(1, "a.yaml", "one")
+	k.put(2, "a.yaml", "two")
+	k.put(3, "b.yaml", "three")
+	k.allow(1)
+	if got := k.end(); len(got) != 1 || got["a.yaml"] != "one" {
+		t.Errorf("kept %q", got)
+	}
+}
+
+// What is allowed together is written as it was last.
+func TestKeeperFolds(t *testing.T) {
+	k := newKeeperTest(t, 0)
+	k.put(1, "a.yaml", "one")
+	k.put(2, "b.yaml", "two")
+	k.put(3, "b.yaml", "three")
+	k.add(keeping{seq: 4, removed: []string{"a.yaml"}})
+	k.allow(4)
+	if got := k.end(); len(got) != 1 || got["b.yaml"] != "three" {
+		t.Errorf("kept %q", got)
+	}
+}
+
+// What cannot be held is written in the end, and after a while, though nothing
+// says that it is in force.
+func TestKeeperPatience(t *testing.T) {
+	k := newKeeperTest(t, time.Hour)
+	k.put(1, "a.yaml", "one")
+	if got := k.kept(); len(got) != 0 {
+		t.Errorf("kept at once: %q", got)
+	}
+	if got := k.end(); got["a.yaml"] != "one" {
+		t.Errorf("kept at the end: %q", got)
+	}
+	k = newKeeperTest(t, time.Millisecond)
+	for i, text := range []string{"one", "two", "three"} {
+		k.put(uint64(i+1), "a.yaml", text)
+		for k.kept()["a.yaml"] != text { // the test's own limit ends it
+			runtime.Gosched()
+		}
+	}
+	k.end()
+}
