@@ -8,25 +8,17 @@ import (
 	"github.com/ovn-kubernetes/libovsdb/ovsdb"
 )
 
-// The parts of a transaction (RFC 7047, section 5) are libovsdb's.
+// The parts of a transaction (RFC 7047, section 5) are libovsdb's. A Row has
+// values by column: string, float64, bool, UUID, Set or Map. A UUID may also be
+// the UUIDName of an Operation of the same transaction.
 type (
-	// Operation is one operation of a transaction.
 	Operation = ovsdb.Operation
-	// Result is the result of one operation.
-	Result = ovsdb.OperationResult
-	// Row has the values of a row by column: string, float64, bool, UUID, Set
-	// or Map.
-	Row = ovsdb.Row
-	// Set is a set of values.
-	Set = ovsdb.OvsSet
-	// Map is a map of values.
-	Map = ovsdb.OvsMap
-	// UUID is a reference: the UUID of a row, or the UUIDName of an Operation
-	// of the same transaction.
-	UUID = ovsdb.UUID
-	// Mutation changes a column by its present value.
-	Mutation = ovsdb.Mutation
-	// Condition compares a column.
+	Result    = ovsdb.OperationResult
+	Row       = ovsdb.Row
+	Set       = ovsdb.OvsSet
+	Map       = ovsdb.OvsMap
+	UUID      = ovsdb.UUID
+	Mutation  = ovsdb.Mutation
 	Condition = ovsdb.Condition
 )
 
@@ -71,13 +63,12 @@ func (c *Client) Transact(ctx context.Context, ops ...Operation) ([]Result, erro
 }
 
 func (s *session) transact(ctx context.Context, ops ...Operation) ([]Result, error) {
-	during, cancel := s.during(ctx)
-	defer cancel()
-	results, err := bounded(during, func() ([]Result, error) { return s.db.Transact(during, ops...) })
+	var results []Result
+	err := s.call(ctx, func(ctx context.Context) (err error) {
+		results, err = s.db.Transact(ctx, ops...)
+		return err
+	})
 	if err != nil {
-		if ctx.Err() == nil && s.over() {
-			err = context.Cause(s.ctx)
-		}
 		return nil, fmt.Errorf("transact: %w", err)
 	}
 	for i, r := range results {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -29,21 +28,9 @@ type Config struct {
 	// MaxOFPort is the highest OpenFlow port on which policy can be enforced.
 	// 0 means that there is no limit.
 	MaxOFPort int
-	// ProbeInterval is how often the server is asked for a sign of life. It has
-	// four times as long to answer before the client reconnects: a server that
-	// is busy with a big transaction answers nobody. 0 means 2 seconds.
-	ProbeInterval time.Duration
 	// Logger may be nil.
 	Logger *zap.Logger
 }
-
-// minQuiet and maxQuiet bound the pause after a snapshot. The first update of
-// a storm is shown at once, the next are gathered for as long as building a
-// snapshot takes: building costs at most half the time.
-const (
-	minQuiet = time.Millisecond
-	maxQuiet = 10 * time.Millisecond
-)
 
 var (
 	// ErrNoBridge means that the database has no bridge of the configured
@@ -89,42 +76,19 @@ func New(config Config) (*Client, error) {
 	}
 	db, err := ovsdb.New(ovsdb.Config{
 		Endpoint: config.Endpoint, Database: database, Tables: tables(),
-		ProbeInterval: config.ProbeInterval, Logger: log.With(zap.String("bridge", config.Bridge)),
+		Logger: log.With(zap.String("bridge", config.Bridge)),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Client{
-		config:    config,
-		db:        db,
-		snapshots: make(chan Snapshot, 1),
-		changed:   make(chan struct{}),
-	}, nil
+	return &Client{config: config, db: db, snapshots: make(chan Snapshot, 1), changed: make(chan struct{})}, nil
 }
 
 // Run connects, follows the bridge and reconnects, until ctx ends; it returns
 // ctx.Err(). A server that is absent, goes away or talks nonsense is logged
 // and tried again after 50 ms, growing to 1 s. Run may run once at a time.
 func (c *Client) Run(ctx context.Context) error {
-	ended := make(chan error, 1)
-	go func() { ended <- c.db.Run(ctx) }()
-	gather := time.NewTimer(0)
-	defer gather.Stop()
-	for {
-		select {
-		case err := <-ended:
-			return err
-		case <-c.db.Changed():
-		}
-		started := time.Now()
-		c.publish()
-		gather.Reset(min(max(time.Since(started), minQuiet), maxQuiet))
-		select {
-		case err := <-ended:
-			return err
-		case <-gather.C:
-		}
-	}
+	return c.db.Run(ctx, func() { c.publish() })
 }
 
 // publish builds the snapshot of now and delivers it if it differs from the

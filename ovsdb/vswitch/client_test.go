@@ -186,7 +186,6 @@ func TestNewRefuses(t *testing.T) {
 		{Endpoint: "/run/openvswitch/db.sock", Bridge: bridge},
 		{Endpoint: "ssl:127.0.0.1:6640", Bridge: bridge},
 		{Endpoint: "unix:/run/openvswitch/db.sock"},
-		{Endpoint: "unix:/run/openvswitch/db.sock", Bridge: bridge, ProbeInterval: -1},
 	} {
 		if _, err := New(config); err == nil {
 			t.Errorf("New(%+v) did not fail", config)

@@ -56,7 +56,10 @@ func change(t *testing.T, v reflect.Value) {
 		}
 	case reflect.Map:
 		v.Set(reflect.MakeMap(v.Type()))
-		v.SetMapIndex(reflect.ValueOf("k"), reflect.ValueOf("v"))
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		change(t, key)
+		change(t, value)
+		v.SetMapIndex(key, value)
 	case reflect.Struct:
 		change(t, v.Field(0))
 	default:

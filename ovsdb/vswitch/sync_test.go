@@ -32,7 +32,7 @@ func startWriter(t *testing.T, o *testOVS) *ovsdb.Client {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
-		_ = writer.Run(ctx)
+		_ = writer.Run(ctx, func() {})
 		close(ended)
 	}()
 	t.Cleanup(func() {
