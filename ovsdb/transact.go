@@ -87,7 +87,7 @@ func (s *session) transact(ctx context.Context, ops ...Operation) ([]Result, err
 // again on the next one if one breaks. It fails when ctx ends, or with the
 // server's refusal.
 //
-// Sync runs a transaction that reads nothing. Ovsdb-server puts the updates
+// Sync runs a transaction without operations. Ovsdb-server puts the updates
 // that are due on a connection in front of every transaction's reply on it,
 // and libovsdb applies messages in order. An echo is no barrier: the server
 // answers it in a lower layer, which promises nothing about updates.
@@ -97,7 +97,7 @@ func (c *Client) Sync(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("sync: %w", err)
 		}
-		_, err = s.transact(ctx, c.nothing())
+		_, err = s.transact(ctx)
 		if err == nil {
 			return nil
 		}
@@ -110,15 +110,4 @@ func (c *Client) Sync(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-}
-
-// nothing is an operation that reads no row of a table.
-func (c *Client) nothing() Operation {
-	for table := range c.columns {
-		return Operation{
-			Op: ovsdb.OperationSelect, Table: table, Columns: []string{"_uuid"},
-			Where: WhereUUID("00000000-0000-0000-0000-000000000000"),
-		}
-	}
-	return Operation{}
 }

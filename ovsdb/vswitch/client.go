@@ -3,7 +3,6 @@ package vswitch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -32,14 +31,8 @@ type Config struct {
 	Logger *zap.Logger
 }
 
-var (
-	// ErrNoBridge means that the database has no bridge of the configured
-	// name.
-	ErrNoBridge = errors.New("no such bridge")
-	// ErrNotConnected means that there was no connection with ovsdb-server
-	// before the caller's context ended.
-	ErrNotConnected = ovsdb.ErrNotConnected
-)
+// ErrNoBridge means that the database has no bridge of the configured name.
+var ErrNoBridge = errors.New("no such bridge")
 
 // Status is the state of the connection with ovsdb-server.
 type Status = ovsdb.Status
@@ -51,15 +44,9 @@ type Client struct {
 	db        *ovsdb.Client
 	snapshots chan Snapshot
 
-	mu      sync.Mutex
-	last    *Snapshot // the last one delivered
-	cfg     cfg
-	changed chan struct{} // closed and replaced when cfg changes
+	mu   sync.Mutex
+	last *Snapshot // the last one delivered
 }
-
-// cfg is how far ovs-vswitchd has come: writers raise next_cfg, and
-// ovs-vswitchd sets cur_cfg to it once it has applied the configuration.
-type cfg struct{ cur, next int }
 
 // New checks the configuration. It does not connect.
 func New(config Config) (*Client, error) {
@@ -81,7 +68,7 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{config: config, db: db, snapshots: make(chan Snapshot, 1), changed: make(chan struct{})}, nil
+	return &Client{config: config, db: db, snapshots: make(chan Snapshot, 1)}, nil
 }
 
 // Run connects, follows the bridge and reconnects, until ctx ends; it returns
@@ -100,13 +87,6 @@ func (c *Client) publish() (seq uint64, ok bool) {
 	p, ok := c.db.Picture()
 	if !ok {
 		return 0, false
-	}
-	for _, root := range ovsdb.All[rootRow](p, rootTable) { // exactly one
-		if now := (cfg{root.CurCfg, root.NextCfg}); now != c.cfg {
-			c.cfg = now
-			close(c.changed)
-			c.changed = make(chan struct{})
-		}
 	}
 	snap := newSnapshot(p, c.config)
 	if c.last != nil && c.last.Equal(snap) {
@@ -147,33 +127,6 @@ func (c *Client) Sync(ctx context.Context) (seq uint64, err error) {
 		}
 		if seq, ok := c.publish(); ok {
 			return seq, nil
-		}
-	}
-}
-
-// WaitApplied returns when ovs-vswitchd has applied the configuration as it
-// was committed before the call: Open_vSwitch.cur_cfg is not less than the
-// next_cfg of then. It fails only when ctx ends, for example because
-// ovs-vswitchd does not run. Writers that do not raise next_cfg, as ovs-vsctl
-// --no-wait, are not waited for.
-func (c *Client) WaitApplied(ctx context.Context) error {
-	if _, err := c.Sync(ctx); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	want := c.cfg.next
-	c.mu.Unlock()
-	for {
-		c.mu.Lock()
-		have, changed := c.cfg.cur, c.changed
-		c.mu.Unlock()
-		if have >= want {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for ovs-vswitchd: cur_cfg is %d, want %d: %w", have, want, ctx.Err())
 		}
 	}
 }

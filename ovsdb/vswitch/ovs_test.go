@@ -11,7 +11,7 @@ import (
 )
 
 // patience bounds every wait of the tests.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // schemaFile is where Debian and Fedora put it.
 const schemaFile = "/usr/share/openvswitch/vswitch.ovsschema"

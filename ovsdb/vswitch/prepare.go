@@ -31,9 +31,8 @@ const maxPrefixes = 3
 // ...), stay.
 //
 // All changes are one transaction, which fails and is tried again if somebody
-// else changed the bridge meanwhile. It raises next_cfg as ovs-vsctl does, so
-// that WaitApplied can tell when ovs-vswitchd has taken them over; Prepare
-// itself does not wait. It waits for a connection if there is none. The error
+// else changed the bridge meanwhile. It raises next_cfg as ovs-vsctl does,
+// and does not wait until ovs-vswitchd has taken them over. It waits for a connection if there is none. The error
 // wraps ErrNoBridge when there is no such bridge; when the connection breaks
 // meanwhile it is not known whether the changes were made: call it again.
 func (c *Client) Prepare(ctx context.Context, tables []Table) error {

@@ -33,8 +33,6 @@ const (
 type (
 	rootRow struct {
 		UUID       string  `ovsdb:"_uuid"`
-		CurCfg     int     `ovsdb:"cur_cfg"`
-		NextCfg    int     `ovsdb:"next_cfg"`
 		OVSVersion *string `ovsdb:"ovs_version"`
 	}
 	bridgeRow struct {

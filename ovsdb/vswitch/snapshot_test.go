@@ -82,7 +82,7 @@ func manyRows(n int) ovsdb.Picture {
 		}
 	}
 	return ovsdb.Picture{
-		rootTable:   {"root": &rootRow{OVSVersion: &version, CurCfg: 4, NextCfg: 5}},
+		rootTable:   {"root": &rootRow{OVSVersion: &version}},
 		bridgeTable: {"br": br}, portTable: ports, interfaceTable: interfaces,
 	}
 }
