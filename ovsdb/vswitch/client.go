@@ -45,7 +45,7 @@ type Client struct {
 	snapshots chan Snapshot
 
 	mu   sync.Mutex
-	last *Snapshot // the last one delivered
+	last Snapshot // the last one delivered; Seq is 0 if none was
 }
 
 // New checks the configuration. It does not connect.
@@ -57,14 +57,10 @@ func New(config Config) (*Client, error) {
 		config.Physical = Physical
 	}
 	config.Uplinks = slices.Clone(config.Uplinks)
-	log := config.Logger
-	if log == nil {
-		log = zap.NewNop()
+	if config.Logger != nil {
+		config.Logger = config.Logger.With(zap.String("bridge", config.Bridge))
 	}
-	db, err := ovsdb.New(ovsdb.Config{
-		Endpoint: config.Endpoint, Database: database, Tables: tables(),
-		Logger: log.With(zap.String("bridge", config.Bridge)),
-	})
+	db, err := ovsdb.New(ovsdb.Config{Endpoint: config.Endpoint, Database: database, Tables: tables(), Logger: config.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -89,14 +85,11 @@ func (c *Client) publish() (seq uint64, ok bool) {
 		return 0, false
 	}
 	snap := newSnapshot(p, c.config)
-	if c.last != nil && c.last.Equal(snap) {
+	if c.last.Seq > 0 && c.last.Equal(snap) {
 		return c.last.Seq, true
 	}
-	snap.Seq = 1
-	if c.last != nil {
-		snap.Seq = c.last.Seq + 1
-	}
-	c.last = &snap
+	snap.Seq = c.last.Seq + 1
+	c.last = snap
 	select {
 	case <-c.snapshots: // nobody took the one before: the newest wins
 	default:

@@ -15,14 +15,11 @@ type Table struct {
 	ID uint8
 	// Name is shown by ovs-ofctl. It should be unique on the bridge.
 	Name string
-	// Prefixes are the fields whose prefixes the classifier tracks, at most
-	// three, for example "ct_nw_dst" and "ct_ipv6_dst". Order does not count.
+	// Prefixes are the fields whose prefixes the classifier tracks, three on
+	// most versions at the most, for example "ct_nw_dst" and "ct_ipv6_dst". Order does not count.
 	// Empty leaves Open vSwitch its default.
 	Prefixes []string
 }
-
-// maxPrefixes is the limit of column Flow_Table.prefixes.
-const maxPrefixes = 3
 
 // Prepare makes the bridge ready for flows: it sets fail_mode to secure and
 // gives each of the tables a Flow_Table row with its name and prefixes. What
@@ -31,28 +28,32 @@ const maxPrefixes = 3
 // ...), stay.
 //
 // All changes are one transaction, which fails and is tried again if somebody
-// else changed the bridge meanwhile. It raises next_cfg as ovs-vsctl does,
-// and does not wait until ovs-vswitchd has taken them over. It waits for a connection if there is none. The error
-// wraps ErrNoBridge when there is no such bridge; when the connection breaks
-// meanwhile it is not known whether the changes were made: call it again.
+// else changed the bridge meanwhile. It raises next_cfg as ovs-vsctl does.
+// Prepare waits for a connection if there is none, and does not wait until
+// ovs-vswitchd has taken the changes over. The error wraps ErrNoBridge when
+// there is no such bridge; when the connection breaks meanwhile it is not
+// known whether the changes were made: call it again.
 func (c *Client) Prepare(ctx context.Context, tables []Table) error {
-	if err := checkTables(tables); err != nil {
-		return fmt.Errorf("prepare bridge %s: %w", c.config.Bridge, err)
-	}
 	for {
 		err := c.prepare(ctx, tables)
-		var refused *ovsdb.TransactError
-		if errors.As(err, &refused) && refused.Kind == "timed out" {
-			continue // the wait operation: the bridge has changed
+		if err == nil {
+			return nil
 		}
-		if err != nil {
+		if refused, ok := errors.AsType[*ovsdb.TransactError](err); !ok || refused.Kind != "timed out" {
 			return fmt.Errorf("prepare bridge %s: %w", c.config.Bridge, err)
-		}
-		return nil
+		} // else the wait operation has failed: the bridge has changed
 	}
 }
 
 func (c *Client) prepare(ctx context.Context, tables []Table) error {
+	for i, t := range tables { // the server refuses what else is wrong with them
+		if t.Name == "" {
+			return fmt.Errorf("table %d: name is empty", t.ID)
+		}
+		if slices.ContainsFunc(tables[:i], func(u Table) bool { return u.ID == t.ID }) {
+			return fmt.Errorf("table %d: given twice", t.ID)
+		}
+	}
 	if err := c.db.Sync(ctx); err != nil {
 		return err
 	}
@@ -71,24 +72,6 @@ func (c *Client) prepare(ctx context.Context, tables []Table) error {
 		}
 	}
 	return ErrNoBridge
-}
-
-func checkTables(tables []Table) error {
-	seen := map[uint8]bool{}
-	for _, t := range tables {
-		switch {
-		case t.ID > 254:
-			return fmt.Errorf("table %d: the last one is 254", t.ID)
-		case t.Name == "":
-			return fmt.Errorf("table %d: name is empty", t.ID)
-		case len(t.Prefixes) > maxPrefixes:
-			return fmt.Errorf("table %d: %d prefixes, at most %d are possible", t.ID, len(t.Prefixes), maxPrefixes)
-		case seen[t.ID]:
-			return fmt.Errorf("table %d: given twice", t.ID)
-		}
-		seen[t.ID] = true
-	}
-	return nil
 }
 
 // changes returns the transaction that makes what is missing, provided that
