@@ -78,13 +78,9 @@ type Status struct {
 	// Connected tells whether there is a connection with the initial contents
 	// complete. A server that hangs is noticed within 10 seconds.
 	Connected bool
-	// Since is when Connected took its present value.
-	Since time.Time
 	// LastError is why the last connection, or the last attempt at one, ended;
 	// nil if none ever did. It stays set after a reconnect.
 	LastError error
-	// LastErrorTime is the time of LastError.
-	LastErrorTime time.Time
 }
 
 // New checks the configuration. It does not connect.
@@ -108,7 +104,7 @@ func New(config Config) (*Client, error) {
 	}
 	return &Client{
 		config: config, endpoint: endpoint, database: database, columns: columns(config.Tables),
-		status: Status{Since: time.Now()}, changed: make(chan struct{}),
+		changed: make(chan struct{}),
 	}, nil
 }
 
@@ -190,13 +186,9 @@ func (c *Client) follow(ctx context.Context, changed func()) (connected bool, er
 func (c *Client) setCurrent(s *session, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
-	c.current = s
-	if connected := s != nil; connected != c.status.Connected {
-		c.status.Connected, c.status.Since = connected, now
-	}
+	c.current, c.status.Connected = s, s != nil
 	if err != nil && !errors.Is(err, context.Canceled) { // that is Run's end
-		c.status.LastError, c.status.LastErrorTime = err, now
+		c.status.LastError = err
 	}
 	close(c.changed)
 	c.changed = make(chan struct{})
