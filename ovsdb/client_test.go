@@ -209,13 +209,17 @@ func TestSyncAcrossRestart(t *testing.T) {
 // A server that hangs is left after five times the interval, and calls on it end.
 func TestServerHangs(t *testing.T) {
 	s := startServer(t)
-	c := run(t, Config{Endpoint: s.endpoint(), probeInterval: 100 * time.Millisecond})
+	c := run(t, Config{Endpoint: s.endpoint(), probeInterval: 500 * time.Millisecond})
 	for i := range 3 {
 		insert(t, c, fmt.Sprint(i))
+		connection, err := c.session(patiently(t))
+		if err != nil {
+			t.Fatal(err)
+		}
 		s.hang(true)
 		called := make(chan error, 1)
 		go func() {
-			_, err := c.Transact(patiently(t), Operation{Op: "insert", Table: "Left", Row: Row{"name": "lost"}})
+			_, err := connection.transact(patiently(t), Operation{Op: "insert", Table: "Left", Row: Row{"name": "lost"}})
 			called <- err
 		}()
 		untilStatus(t, c, func(s Status) bool { return !s.Connected })

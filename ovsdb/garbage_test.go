@@ -197,8 +197,8 @@ func TestQuietServer(t *testing.T) {
 			}
 		})
 	}
-	c := run(t, Config{Endpoint: impostor(t, "", quiet), probeInterval: 100 * time.Millisecond})
-	for range 10 {
+	c := run(t, Config{Endpoint: impostor(t, "", quiet), probeInterval: 500 * time.Millisecond})
+	for range 4 {
 		select {
 		case <-probed:
 		case <-patiently(t).Done():
