@@ -1,6 +1,7 @@
 package ovsdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,10 +68,10 @@ type Client struct {
 	database model.ClientDBModel
 	columns  map[string][]string // by table
 
-	mu      sync.Mutex
-	status  Status
-	current *session      // nil when there is none
-	changed chan struct{} // closed and replaced when status or current changes
+	mu        sync.Mutex
+	current   *session      // nil when there is none
+	lastError error         // see Status
+	changed   chan struct{} // closed and replaced when current or lastError changes
 }
 
 // Status is the state of the connection.
@@ -89,15 +90,9 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if config.probeInterval == 0 {
-		config.probeInterval = probeInterval
-	}
-	if config.longestDelay == 0 {
-		config.longestDelay = maxBackoff
-	}
-	if config.Logger == nil {
-		config.Logger = zap.NewNop()
-	}
+	config.probeInterval = cmp.Or(config.probeInterval, probeInterval)
+	config.longestDelay = cmp.Or(config.longestDelay, maxBackoff)
+	config.Logger = cmp.Or(config.Logger, zap.NewNop())
 	database, err := model.NewClientDBModel(config.Database, config.Tables)
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", config.Database, err)
@@ -186,9 +181,9 @@ func (c *Client) follow(ctx context.Context, changed func()) (connected bool, er
 func (c *Client) setCurrent(s *session, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.current, c.status.Connected = s, s != nil
+	c.current = s
 	if err != nil && !errors.Is(err, context.Canceled) { // that is Run's end
-		c.status.LastError = err
+		c.lastError = err
 	}
 	close(c.changed)
 	c.changed = make(chan struct{})
@@ -198,14 +193,14 @@ func (c *Client) setCurrent(s *session, err error) {
 func (c *Client) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.status
+	return Status{Connected: c.current != nil, LastError: c.lastError}
 }
 
 // session waits for a connection.
 func (c *Client) session(ctx context.Context) (*session, error) {
 	for {
 		c.mu.Lock()
-		s, changed, err := c.current, c.changed, c.status.LastError
+		s, changed, err := c.current, c.changed, c.lastError
 		c.mu.Unlock()
 		if s != nil && s.ctx.Err() == nil {
 			return s, nil

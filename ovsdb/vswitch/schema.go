@@ -126,8 +126,7 @@ func pointer[T any](p *T) *T {
 	if p == nil {
 		return nil
 	}
-	v := *p
-	return &v
+	return new(*p)
 }
 
 // value returns *p, or the zero value if p is nil.
