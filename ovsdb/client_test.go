@@ -210,7 +210,7 @@ func TestSyncAcrossRestart(t *testing.T) {
 func TestServerHangs(t *testing.T) {
 	s := startServer(t)
 	c := run(t, Config{Endpoint: s.endpoint(), probeInterval: 500 * time.Millisecond})
-	for i := range 3 {
+	for i, lost := range []string{"a", strings.Repeat("more than the socket holds", 200000), "b"} {
 		insert(t, c, fmt.Sprint(i))
 		connection, err := c.session(patiently(t))
 		if err != nil {
@@ -219,7 +219,7 @@ func TestServerHangs(t *testing.T) {
 		s.hang(true)
 		called := make(chan error, 1)
 		go func() {
-			_, err := connection.transact(patiently(t), Operation{Op: "insert", Table: "Left", Row: Row{"name": "lost"}})
+			_, err := connection.transact(patiently(t), Operation{Op: "insert", Table: "Left", Row: Row{"name": lost}})
 			called <- err
 		}()
 		untilStatus(t, c, func(s Status) bool { return !s.Connected })
