@@ -45,7 +45,7 @@ func (o *OVS) StartAgent(program, dir string, args ...string) (*Agent, error) {
 	return a, nil
 }
 
-// PID is its process id.
+// PID returns its process id.
 func (a *Agent) PID() int { return a.cmd.Process.Pid }
 
 // Ready returns when the control socket answers.
@@ -59,7 +59,7 @@ func (a *Agent) Ready(ctx context.Context) error {
 	})
 }
 
-// Status is the output of "ovs-sg status".
+// Status returns the output of "ovs-sg status".
 func (a *Agent) Status(ctx context.Context, args ...string) (string, error) {
 	out, err := Output(exec.CommandContext(ctx, a.program, append([]string{"status", "--control", a.Control}, args...)...))
 	switch {

@@ -66,7 +66,7 @@ func (c *Capture) Wait(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// Got says whether a frame is accepted within the time.
+// Got reports whether a frame is accepted within the time.
 func (c *Capture) Got(within time.Duration) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
@@ -74,7 +74,7 @@ func (c *Capture) Got(within time.Duration) bool {
 	return err == nil
 }
 
-// Frames are the frames accepted so far.
+// Frames returns the frames accepted so far.
 func (c *Capture) Frames() [][]byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()

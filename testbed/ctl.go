@@ -40,8 +40,8 @@ func (o *OVS) run(stdin io.Reader, name string, args ...string) (string, error) 
 	return strings.TrimSpace(out), err
 }
 
-// Output is what a program prints on its standard output. An error has what it
-// prints on the other one.
+// Output returns what a program prints on its standard output. An error has what
+// it prints on the other one.
 func Output(cmd *exec.Cmd) (string, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -181,7 +181,7 @@ func (o *OVS) appctlLines(command string, args ...string) ([]string, error) {
 	return strings.Split(text, "\n"), err
 }
 
-// OFPort is the OpenFlow port number that the switch gave an interface.
+// OFPort returns the OpenFlow port number that the switch gave an interface.
 func (o *OVS) OFPort(iface string) (int, error) {
 	text, err := o.Vsctl("get", "Interface", iface, "ofport")
 	if err != nil {

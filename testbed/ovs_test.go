@@ -88,7 +88,7 @@ func prefixes(texts ...string) []netip.Prefix {
 	return all
 }
 
-// pair is a switch with two virtual machines that run servers.
+// pair returns a switch with two virtual machines that run servers.
 func pair(t *testing.T) (*OVS, *Host, *Host) {
 	t.Helper()
 	o := New(t, Options{})
@@ -107,7 +107,7 @@ func pair(t *testing.T) (*OVS, *Host, *Host) {
 	return o, hosts[0], hosts[1]
 }
 
-// probes are all kinds of probes from one host to the other.
+// probes returns all kinds of probes from one host to the other.
 func probes(from, to *Host, want bool) []Probe {
 	var all []Probe
 	for _, addr := range to.Addrs {

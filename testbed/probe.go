@@ -130,7 +130,7 @@ func Matrix(ctx context.Context, probes []Probe, parallel int) []Result {
 	return results
 }
 
-// Surprises are the results that are not as expected.
+// Surprises returns the results that are not as expected.
 func Surprises(results []Result) []Result {
 	var bad []Result
 	for _, r := range results {

@@ -99,7 +99,7 @@ func shuffle[T any](d dice, s []T) {
 	d.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
 }
 
-// bulk is a world with one VM at port 1 in one group, whose rules are the
+// bulk returns a world with one VM at port 1 in one group, whose rules are the
 // lines.
 func bulk(rules iter) *world {
 	w := &world{epochs: map[uint16]uint32{1: 1, 2: 1}}
@@ -119,7 +119,7 @@ func bulk(rules iter) *world {
 
 type iter = func(yield func(string) bool)
 
-// inbound is a first packet from outside to the VM at port 1.
+// inbound returns a first packet from outside to the VM at port 1.
 func inbound(src string, proto uint8, port uint16) packet {
 	k := packet{inPort: trunkPort, eth: policy.MAC{0xe, 0, 0, 0, 0, 1}, to: hostPorts[0].mac, src: netip.MustParseAddr(src),
 		dst: netip.AddrFrom4([4]byte{10, 9, 9, 1}), proto: proto, sport: 4000, dport: port, state: "new"}

@@ -46,8 +46,8 @@ func hasPorts(proto uint8) bool {
 	return proto == flows.ProtoTCP || proto == flows.ProtoUDP || proto == flows.ProtoSCTP
 }
 
-// String is the packet in the syntax of ofproto/trace. The tuple goes with it
-// from the start: see ctSurvives.
+// String returns the packet in the syntax of ofproto/trace. The tuple goes with
+// it from the start: see ctSurvives.
 func (k packet) String() string {
 	var b strings.Builder
 	in := strconv.Itoa(int(k.inPort))
@@ -88,7 +88,7 @@ func (k packet) String() string {
 	return b.String()
 }
 
-// ctNext are the states of the passes behind the first; a spare one does no
+// ctNext returns the states of the passes behind the first; a spare one does no
 // harm.
 func (k packet) ctNext() []string {
 	return slices.Repeat([]string{"trk," + strings.ReplaceAll(k.state, "|", ",")}, 8)
@@ -146,7 +146,7 @@ func (w *world) resolve() (*loaded, error) {
 	return l, nil
 }
 
-// epoch is that of a port's class; 0: no port.
+// epoch returns that of a port's class; 0: no port.
 func (l *loaded) epoch(ofport uint16, d policy.Direction) uint32 {
 	if ofport == 0 {
 		return 0
@@ -183,7 +183,7 @@ func (l *loaded) evaluate(orig, resp uint16, c tuple) policy.Verdict {
 	})
 }
 
-// networkAt is the network of a frame at an infrastructure port.
+// networkAt returns the network of a frame at an infrastructure port.
 func networkAt(k packet) (network uint16, ok bool) {
 	switch k.inPort {
 	case trunkPort, localPort:
@@ -249,7 +249,7 @@ func (j judgement) why() string {
 	return fmt.Sprintf("egress: %+v\ningress: %+v", j.verdict.Egress, j.verdict.Ingress)
 }
 
-// want is what the reference says becomes of a packet.
+// want returns what the reference says becomes of a packet.
 func (l *loaded) want(k packet) answer {
 	nothing := func(why string) answer { return answer{zone: -1, why: why} }
 	from, network := uint16(0), uint16(0)

@@ -55,7 +55,7 @@ type worldIface struct {
 	addrs           []netip.Addr
 }
 
-// yaml is the policy as an operator would write it.
+// yaml returns the policy as an operator would write it.
 func (w *world) yaml() string {
 	var b strings.Builder
 	head := func(api, kind, ns, name, more string) {

@@ -195,7 +195,7 @@ func (ps *promises) check(l *loaded) error {
 	return nil
 }
 
-// shrank says whether some rule is gone or some member that one refers to.
+// shrank reports whether some rule is gone or some member that one refers to.
 func shrank(before, after *policy.Model, was, now *policy.Endpoint, d policy.Direction) bool {
 	rules := allowedBy(after, now, d, inRules)
 	for r := range allowedBy(before, was, d, inRules) {

@@ -10,7 +10,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// crowd is the shape that peers are measured with: one group that refers to
+// crowd returns the shape that peers are measured with: one group that refers to
 // itself, six rules, members of which some are local.
 func crowd(members, local int) *policy.Model {
 	const group = "default/all"
@@ -55,7 +55,7 @@ func crowdEndpoint(i int, m policy.Member) policy.Endpoint {
 
 var crowdHost = flows.Host{Infra: []flows.InfraPort{{OFPort: flows.PortLocal}, {OFPort: 40000}}, Userspace: true}
 
-// settled is a compiler that has a model.
+// settled returns a compiler that has a model.
 func settled(t testing.TB, m *policy.Model) (*compile.Compiler, *flows.Set) {
 	t.Helper()
 	c := compile.New()

@@ -177,7 +177,7 @@ func (v *village) rename(a, b string) {
 	}
 }
 
-// model is the village as the policy package would give it.
+// model returns the village as the policy package would give it.
 func (v *village) model() *policy.Model {
 	m, used := &policy.Model{}, map[string]bool{}
 	for _, p := range slices.Sorted(maps.Keys(v.ports)) {

@@ -22,8 +22,8 @@ func testContext(tb testing.TB) context.Context {
 	return ctx
 }
 
-// xids is the number of xids that a session has used, one for each message but
-// those of echoes.
+// xids returns the number of xids that a session has used, one for each message
+// but those of echoes.
 func xids(s *session) uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -73,7 +73,7 @@ func TestEncodeGuardsAgainstPanics(t *testing.T) {
 	}
 }
 
-// encodeFlowStats is an entry of a reply, as the switch sends it.
+// encodeFlowStats returns an entry of a reply, as the switch sends it.
 func encodeFlowStats(f flows.Flow) []byte {
 	oxm, actions := f.Match.OXM(), f.Actions.Wire()
 	pad := -(4 + len(oxm)) & 7

@@ -9,7 +9,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// manyMembers are members of both families in two VPCs, with numbers for the
+// manyMembers returns members of both families in two VPCs, with numbers for the
 // VPC and the set of groups of each.
 func manyMembers(n int) (ms []policy.Member, vpcs, sets []uint32) {
 	for i := range n {

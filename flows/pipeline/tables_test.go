@@ -54,7 +54,7 @@ func TestOneFileForEachTable(t *testing.T) {
 	}
 }
 
-// sources are the Go files of a directory but for tests.
+// sources returns the Go files of a directory but for tests.
 func sources(t *testing.T, dir string) []string {
 	t.Helper()
 	paths, err := filepath.Glob(dir + "/*.go")
@@ -117,7 +117,7 @@ func tableName(e ast.Expr, local map[string]string) string {
 	return ""
 }
 
-// lastName is the name that is called or that a type has, without what it is
+// lastName returns the name that is called or that a type has, without what it is
 // selected from.
 func lastName(e ast.Expr) string {
 	switch e := e.(type) {

@@ -99,7 +99,7 @@ func BenchmarkSync(b *testing.B) {
 	}
 }
 
-// all is the plan of a first scan.
+// all returns the plan of a first scan.
 func all(name string) job { return job{name: name, verify: true} }
 
 func BenchmarkFirstScan(b *testing.B) {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// direct is what a plain look at the directory finds, as describe tells it,
+// direct returns what a plain look at the directory finds, as describe tells it,
 // but without what unreadable files had before.
 func direct(t *testing.T, dir string) string {
 	t.Helper()

@@ -21,7 +21,7 @@ func open(t testing.TB, dir string) *Store {
 	return s
 }
 
-// files are made of pairs of name and content.
+// files returns the files of pairs of name and content.
 func files(pairs ...string) (list []File) {
 	for i := 0; i < len(pairs); i += 2 {
 		list = append(list, File{Name: pairs[i], Data: []byte(pairs[i+1])})

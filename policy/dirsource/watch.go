@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// watch makes sure that the directory and its parent are watched as they are
-// now: the same path may have come to mean another directory. It reports
-// whether the directory is another than before.
+// watch makes sure that the directory and its parent are watched as they are now:
+// the same path may have come to mean another directory. The result says whether
+// the directory is another than before.
 func (w *Watcher) watch() (other bool, err error) {
 	list := w.fs.WatchList()
 	for _, dir := range []string{w.parent, w.dir} {

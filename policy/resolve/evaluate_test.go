@@ -49,7 +49,7 @@ func party(ofport uint16, addr string) policy.Party {
 	return policy.Party{OFPort: ofport, Addr: netip.MustParseAddr(addr)}
 }
 
-// tiers is web -> app -> db in one VPC, another VPC that uses the same
+// tiers returns web -> app -> db in one VPC, another VPC that uses the same
 // addresses, and VMs of every odd kind.
 func tiers(t testing.TB, opts policy.Options) (*policy.Policy, []policy.VIF) {
 	p := policytest.Load(t, opts,
@@ -301,5 +301,5 @@ func TestDefaultGroupManifestReplacesTheBuiltIn(t *testing.T) {
 	}
 }
 
-// linkLocalOf is the link-local address of the MAC that vifsOf gives a port.
+// linkLocalOf returns the link-local address of the MAC that vifsOf gives a port.
 func linkLocalOf(ofport uint16) string { return fmt.Sprintf("fe80::ff:fe00:%x", ofport) }

@@ -114,7 +114,7 @@ func (h *history) step() []policy.RevisionChange {
 	return changes
 }
 
-// policy is everything that is in force.
+// policy returns everything that is in force.
 func (h *history) policy(t *rapid.T, opts policy.Options) *policy.Policy {
 	var all []policy.Objects
 	for _, name := range []string{"f", "g", "h"} {

@@ -99,8 +99,8 @@ func (b *bench) changeAt(n int) (changes, error) {
 	return c.out, nil
 }
 
-// kinds are pairs of a change and what takes it back. The member that comes and
-// goes is remote; the one that is plugged has its manifest before.
+// kinds returns pairs of a change and what takes it back. The member that comes
+// and goes is remote; the one that is plugged has its manifest before.
 func (c *changer) kinds(n int) []*kind {
 	rename := func(name, file, text string) *kind {
 		return &kind{name: name,
@@ -263,7 +263,7 @@ func (l *lab) newTwin() (*twin, error) {
 
 func (t *twin) close() { _ = t.conn.Close() }
 
-// installed are the flows of a bridge.
+// installed returns the flows of a bridge.
 func (t *twin) installed(ctx context.Context, path string) (*flows.Set, error) {
 	conn, err := openflow.Dial(ctx, path, openflow.Options{EchoInterval: time.Minute})
 	if err != nil {

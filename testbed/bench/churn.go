@@ -131,7 +131,7 @@ func (b *bench) churn() error {
 	return nil
 }
 
-// host is a VM with real packets, a member of the group.
+// host returns a VM with real packets, a member of the group.
 func (l *lab) host(i int) (*testbed.Host, error) {
 	addr := netip.PrefixFrom(netip.MustParseAddr(vmAddr(10, i)), 8)
 	return l.ovs.AddVM(testbed.VMConfig{Name: vmName(i), MAC: vmMAC(i), Addrs: []netip.Prefix{addr}})

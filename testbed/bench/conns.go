@@ -83,7 +83,7 @@ func (b *bench) conns() error {
 	return nil
 }
 
-// perPort is a flow for each rule of largeGroup: the least that looks at the
+// perPort returns a flow for each rule of largeGroup: the least that looks at the
 // port.
 func perPort() (flows []string) {
 	for i := range manyRules {
@@ -122,7 +122,8 @@ func (b *bench) sameService(wires []*wire) error {
 	return nil
 }
 
-// fresh are frames to the same port from source ports that follow one another.
+// fresh returns frames to the same port from source ports that follow one
+// another.
 func (w *wire) fresh(from, n int) [][]byte {
 	frames := make([][]byte, n)
 	for i := range frames {

@@ -46,7 +46,7 @@ func flowRow(what string, ours, limit float64) row {
 	return row{what: "flows: " + what, ours: text(ours), limit: text(limit), ratio: ours / limit, goal: 1}
 }
 
-// flowsOf is the number of flows that a group and its members take.
+// flowsOf returns the number of flows that a group and its members take.
 func (b *bench) flowsOf(members, local int, group string) (int, error) {
 	l, err := b.group(members, local)
 	if err != nil {

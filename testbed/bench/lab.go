@@ -70,7 +70,7 @@ func (l *lab) forget() error {
 	return unix.Syncfs(int(d.Fd()))
 }
 
-// beside is a path on the same file system that the agent does not read.
+// beside returns a path on the same file system that the agent does not read.
 func (l *lab) beside(name string) string { return filepath.Join(l.dir, "beside", name) }
 
 // put renames a file into place.

@@ -91,7 +91,7 @@ func (m *monitor) read(out io.ReadCloser, ready chan struct{}) {
 	}
 }
 
-// latest is when the latest change of a flow was seen.
+// latest returns when the latest change of a flow was seen.
 func (m *monitor) latest() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,8 +107,8 @@ func (m *monitor) changed(now time.Time) {
 	m.last = now
 }
 
-// longest is the longest time without a change of flows, from when it was asked
-// for last until now.
+// longest returns the longest time without a change of flows, from when it was
+// asked for last until now.
 func (m *monitor) longest() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -100,7 +100,7 @@ func costRow(what string, ours, least *wire, goal float64) row {
 		ratio: ratioOf(ours.costs, least.costs), goal: goal}
 }
 
-// passes is how often the datapath looks a packet of a burst up, by its own
+// passes returns how often the datapath looks a packet of a burst up, by its own
 // counters, and counts its megaflows.
 func (w *wire) passes() (float64, error) {
 	before, err := w.lookups()
@@ -120,7 +120,7 @@ func (w *wire) passes() (float64, error) {
 	return float64(after-before) / burstSize, err
 }
 
-// lookups are all look-ups of the main thread so far.
+// lookups returns all look-ups of the main thread so far.
 func (w *wire) lookups() (sum int, err error) {
 	text, err := w.ovs.Appctl("dpif-netdev/pmd-stats-show")
 	if err != nil {

@@ -90,7 +90,7 @@ func ratioText(f float64) string {
 	return strconv.FormatFloat(f, 'f', 2, 64)
 }
 
-// markdown is one section as a table.
+// markdown returns one section as a table.
 func (p part) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### %s\n\n", p.about)

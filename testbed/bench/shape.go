@@ -16,8 +16,8 @@ spec:
   rules:
 `
 
-// groupFile is the group with the six rules that peers are measured with, and
-// more: each a line of YAML.
+// groupFile returns the group with the six rules that peers are measured with,
+// and more: each a line of YAML.
 func groupFile(more ...string) string {
 	rules := []string{
 		"{direction: Egress}",
@@ -42,10 +42,10 @@ func vmMAC(i int) string {
 }
 func memberFile(i int) string { return vmName(i) + ".yaml" }
 
-// vmAddr is the address of a member; another net holds what it changes to.
+// vmAddr returns the address of a member; another net holds what it changes to.
 func vmAddr(net, i int) string { return fmt.Sprintf("%d.%d.%d.%d", net, i>>16&0xff, i>>8&0xff, i&0xff) }
 
-// member is the manifest of a VM in the group.
+// member returns the manifest of a VM in the group.
 func member(i, net int) string {
 	return fmt.Sprintf(`apiVersion: compute.evroclabs.net/v1alpha1
 kind: VirtualMachine

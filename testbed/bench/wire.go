@@ -70,7 +70,7 @@ func (w *wire) close() {
 	w.lab.close()
 }
 
-// packetSocket is a packet socket at e0; protocol 0 receives nothing.
+// packetSocket returns a packet socket at e0; protocol 0 receives nothing.
 func packetSocket(h *testbed.Host, protocol uint16) (fd int, err error) {
 	err = h.Do(func() error {
 		dev, err := net.InterfaceByName("e0")
@@ -102,7 +102,7 @@ func (w *wire) frame(src, dst uint16) []byte {
 	return p.UDP(src, dst, []byte("bench"))
 }
 
-// reply is one from b to a.
+// reply returns one from b to a.
 func (w *wire) reply(src, dst uint16) []byte {
 	p := testbed.Packet{SrcMAC: w.b.MAC, DstMAC: w.a.MAC, Src: netip.MustParseAddr(vmAddr(10, 2)), Dst: netip.MustParseAddr(vmAddr(10, 1))}
 	return p.UDP(src, dst, []byte("bench"))

@@ -73,7 +73,7 @@ func (d *demo) showFlows() error {
 	return nil
 }
 
-// newestRule is a flow of the rule that came last.
+// newestRule returns a flow of the rule that came last.
 func newestRule(all []flow) (flow, bool) {
 	var rules []flow
 	for _, f := range all {

@@ -190,7 +190,7 @@ func (h *host) status(args ...string) (control.Status, error) {
 	return s, nil
 }
 
-// exampleAddrs are a host's addresses in the example's subnet.
+// exampleAddrs returns a host's addresses in the example's subnet.
 func exampleAddrs(n int) []netip.Prefix {
 	return []netip.Prefix{
 		netip.MustParsePrefix(fmt.Sprintf("10.0.1.%d/24", n)),

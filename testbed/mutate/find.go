@@ -102,7 +102,7 @@ func (f *mutants) walk(root ast.Node) {
 	})
 }
 
-// isMessage says whether an expression is a call that only makes a text for
+// isMessage reports whether an expression is a call that only makes a text for
 // people.
 func isMessage(e ast.Expr) bool {
 	call, ok := e.(*ast.CallExpr)
@@ -228,7 +228,7 @@ func (f *mutants) parent() ast.Node {
 	return f.path[len(f.path)-1]
 }
 
-// around is the statement whose block the node stands in.
+// around returns the statement whose block the node stands in.
 func (f *mutants) around() ast.Node {
 	if _, ok := f.parent().(*ast.BlockStmt); ok {
 		return f.path[len(f.path)-2]
@@ -258,7 +258,7 @@ func (f *mutants) source(n ast.Node) string {
 	return string(f.text[f.fset.Position(n.Pos()).Offset:f.fset.Position(n.End()).Offset])
 }
 
-// short is the source of a node, or so much that one knows which it is.
+// short returns the source of a node, or so much that one knows which it is.
 func (f *mutants) short(n ast.Node) string {
 	const enough = 120
 	text := []rune(strings.Join(strings.Fields(f.source(n)), " "))

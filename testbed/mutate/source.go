@@ -75,7 +75,7 @@ func (s *source) check(other *ast.File, name string, info *types.Info) error {
 	return err
 }
 
-// compiles says whether the package with a mutation is still valid Go.
+// compiles reports whether the package with a mutation is still valid Go.
 func (s *source) compiles(m mutation) bool {
 	file, err := parser.ParseFile(s.fset, m.file, m.apply(s.texts[m.file]), parser.SkipObjectResolution)
 	return err == nil && s.check(file, m.file, nil) == nil
