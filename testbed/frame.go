@@ -93,7 +93,8 @@ func (p Packet) ip4(proto uint8, id, fragment uint16, payload []byte) []byte {
 	return p.Ethernet(EtherTypeIPv4, p.header4(proto, id, fragment, payload))
 }
 
-// header4: fragment is flags and offset, as in the header.
+// header4 builds an IPv4 packet; fragment is the field of flags and offset in the
+// header.
 func (p Packet) header4(proto uint8, id, fragment uint16, payload []byte) []byte {
 	h := make([]byte, 20, 20+len(payload))
 	h[0], h[8], h[9] = 0x45, p.ttl(), proto
@@ -148,7 +149,7 @@ func (p Packet) UDP(src, dst uint16, payload []byte) []byte {
 	return p.IP(ProtoUDP, p.UDPSegment(src, dst, payload))
 }
 
-// UDPSegment returns the datagram without IP, for Fragments.
+// UDPSegment returns the datagram without its IP header, for Fragments.
 func (p Packet) UDPSegment(src, dst uint16, payload []byte) []byte {
 	u := make([]byte, 8, 8+len(payload))
 	be.PutUint16(u, src)
@@ -227,7 +228,7 @@ func sum16(sum uint32, b []byte) uint32 {
 	return sum
 }
 
-// checksum returns the Internet checksum, going on from a sum.
+// checksum returns the Internet checksum (RFC 1071) of b, added to a sum.
 func checksum(sum uint32, b []byte) uint16 {
 	sum = sum16(sum, b)
 	for sum > 0xffff {

@@ -16,8 +16,8 @@ const (
 	ARPReply   = 2
 )
 
-// ARP sends an ARP message that says what the caller likes; the Ethernet
-// addresses are the packet's.
+// ARP builds an ARP message with the given fields; the Ethernet addresses are the
+// packet's.
 func (p Packet) ARP(op uint16, sha net.HardwareAddr, spa netip.Addr, tha net.HardwareAddr, tpa netip.Addr) []byte {
 	return p.Ethernet(EtherTypeARP, arp(op, sha, spa, tha, tpa))
 }
@@ -71,7 +71,7 @@ func (p Packet) RouterAdvert() []byte {
 	return p.hop(134, 64<<24|1800, append(make([]byte, 8), linkAddr(1, p.SrcMAC)...))
 }
 
-// AllNodes is where router advertisements go.
+// AllNodes is the multicast address of router advertisements (RFC 4861).
 var AllNodes = netip.MustParseAddr("ff02::1")
 
 // MulticastMAC returns the Ethernet address of a multicast group.

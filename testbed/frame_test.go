@@ -72,8 +72,8 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// TestKernelTakesFrames: a host answers what the builders made, so lengths and
-// checksums are right.
+// TestKernelTakesFrames checks that a host answers the frames of the builders, so
+// that lengths and checksums are right.
 func TestKernelTakesFrames(t *testing.T) {
 	o, vm1, vm2 := pair(t)
 	setFlows(t, o, "priority=0 actions=NORMAL")

@@ -28,7 +28,7 @@ type VMConfig struct {
 	// ExternalIDs of the Interface. iface-id (Name) and attached-mac (MAC)
 	// are added unless they are given here; an empty value removes the key.
 	ExternalIDs map[string]string
-	// NoExternalIDs leaves external_ids empty: a port nobody knows.
+	// NoExternalIDs leaves external_ids empty: the port is unidentified.
 	NoExternalIDs bool
 }
 
@@ -298,7 +298,7 @@ func (h *Host) NetNS() string {
 	return h.ns.path()
 }
 
-// keep closes c together with the host.
+// keep has c closed together with the host.
 func (h *Host) keep(c io.Closer) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

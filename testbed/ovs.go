@@ -120,7 +120,7 @@ func (o *OVS) Close() error {
 	for _, h := range o.hosts {
 		h.close()
 	}
-	// Killed, not asked: nothing in there is worth saving.
+	// The daemons are killed, because nothing in the directory is worth saving.
 	errs := append(o.failures, o.switchd.stop(syscall.SIGKILL), o.ovsdb.stop(syscall.SIGKILL))
 	o.nursery.close()
 	if o.ns != nil {
@@ -135,7 +135,7 @@ func (o *OVS) Close() error {
 // Dir returns the run directory: sockets, pid files, logs and the database.
 func (o *OVS) Dir() string { return o.dir }
 
-// Env returns what a program needs in its environment to use this switch.
+// Env returns the environment variables that a program needs to use this switch.
 func (o *OVS) Env() []string { return runEnv(o.dir) }
 
 // Bridge returns the name of the bridge.
@@ -325,7 +325,8 @@ func checkTools(opt Options) error {
 	return nil
 }
 
-// logTail returns what the daemons had to complain about, for error messages.
+// logTail returns the last warnings and errors of the daemons, for error
+// messages.
 func (o *OVS) logTail() string {
 	var b strings.Builder
 	for _, name := range []string{"ovsdb-server", "ovs-vswitchd"} {

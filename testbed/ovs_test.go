@@ -217,7 +217,8 @@ func TestReplug(t *testing.T) {
 	}
 }
 
-// TestRemove: a removed host makes room for another with its name and port.
+// TestRemove checks that another host can have the name and port of a removed
+// one.
 func TestRemove(t *testing.T) {
 	o, vm1, vm2 := pair(t)
 	setFlows(t, o, "priority=0 actions=NORMAL")
@@ -288,7 +289,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestDaemonDies: a switch that ended by itself is reported.
+// TestDaemonDies checks that Close reports a daemon that ended by itself.
 func TestDaemonDies(t *testing.T) {
 	o, err := Start(t.Context(), Options{Dummy: true})
 	if err != nil {

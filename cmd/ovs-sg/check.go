@@ -16,8 +16,9 @@ type checkCmd struct {
 	DefaultGroup string   `help:"Name of the group of VMs that list none." default:"default-sto-1"`
 }
 
-// Run implements the check command: errors to stderr, one a line, as
-// "file:line:column: field: reason"; warnings alike, which do not make it fail.
+// Run implements the check command. It prints errors to standard error, one on
+// each line, as "file:line:column: field: reason". It prints warnings in the same
+// way, but does not fail because of them.
 func (c *checkCmd) Run() error {
 	var objects []policy.Objects
 	bad := false

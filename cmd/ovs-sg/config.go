@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// errSilent is for commands that have said already what is wrong.
+// errSilent is the error of a command that has already printed what is wrong.
 var errSilent = errors.New("failed")
 
 // config is a configuration file: the values of flags by name.

@@ -28,7 +28,7 @@ func (s *statusCmd) Run() error {
 	client := control.New(s.Control)
 	if s.Wait {
 		if err := client.Wait(ctx); err != nil {
-			// Show how things are all the same.
+			// The status is of use after an error too.
 			_ = s.show(client)
 			return err
 		}
@@ -72,7 +72,7 @@ func printStatus(out io.Writer, s control.Status) error {
 	if len(s.Files) > 0 {
 		fmt.Fprintf(w, "\nFILE\tSTATE\n")
 	}
-	var below []string // what would tear a table apart
+	var below []string // lines that would break the tables
 	for _, f := range s.Files {
 		fmt.Fprintf(w, "%s\t%s\n", f.Name, f.State)
 		for _, e := range f.Errors {

@@ -13,8 +13,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// TestExactCollisions: numbers are hashes, and hashes collide. With next to
-// no bits left of them the verdicts are the same.
+// TestExactCollisions checks that the verdicts are the same when hashes, from
+// which all numbers are made, collide: the hashes here have next to no bits.
 func TestExactCollisions(t *testing.T) {
 	b := newLab(t)
 	var n tally
@@ -43,8 +43,8 @@ func TestExactCollisions(t *testing.T) {
 	t.Logf("%d worlds, %d packets, %d delivered", n.worlds.Load(), n.packets.Load(), n.delivered.Load())
 }
 
-// TestExactOrder: the order of the input never shows, and a difference that is
-// applied leaves what was desired.
+// TestExactOrder checks that the flows do not depend on the order of the input,
+// and that applying a Diff leads to the desired flows.
 func TestExactOrder(t *testing.T) {
 	old := &flows.Set{}
 	for seed := range uint64(60) {
@@ -127,11 +127,12 @@ func inbound(src string, proto uint8, port uint16) packet {
 	return k
 }
 
-// twoClasses makes conjunctions of what otherwise are plain flows.
+// twoClasses is the case with a second class, which makes conjunctions of rules
+// that would otherwise be plain flows.
 const twoClasses = "5,000 ranges of ports to two classes"
 
-// TestExactLimits: more rules than one flow has room for share an identity, a
-// service, a prefix or a group.
+// TestExactLimits checks more rules than one flow has room for that share a
+// class, a service, a prefix or a group.
 func TestExactLimits(t *testing.T) {
 	b := newLab(t)
 	ports := 65535
@@ -236,9 +237,9 @@ func TestExactLimits(t *testing.T) {
 	}
 }
 
-// TestExactFlood: a multicast of one VM reaches 600 others, each judged. (Open
-// vSwitch gives a packet 4,096 lookups, of which a copy needs six: with about
-// 680 VMs in a network it drops judged multicast.)
+// TestExactFlood checks that a multicast of one VM reaches 600 others, and that
+// each copy is judged. (Open vSwitch gives a packet 4,096 lookups, of which a
+// copy needs six: with about 680 VMs in a network it drops judged multicast.)
 func TestExactFlood(t *testing.T) {
 	b := newLab(t)
 	w := &world{epochs: map[uint16]uint32{}}
@@ -274,8 +275,8 @@ func TestExactFlood(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The ports are not there; the switch says where it would have sent to,
-		// and of the sender that it would not.
+		// The ports do not exist; the trace says to which ports the switch would
+		// have sent, and that the sender is none of them.
 		copies := strings.Count(r.Text, "output port is ")
 		if copies != n+1 || !r.Reaches(trunkPort) || strings.Contains(r.Text, ">>>> over") {
 			t.Errorf("userspace %v: %d copies, want %d; outside: %v", w.userspace, copies, n+1, r.Outputs)
@@ -283,8 +284,8 @@ func TestExactFlood(t *testing.T) {
 	}
 }
 
-// TestCompileOFPorts: an ofport that is no connection tracking zone is refused
-// in words.
+// TestCompileOFPorts checks that the compiler refuses an ofport that is no
+// connection tracking zone.
 func TestCompileOFPorts(t *testing.T) {
 	for ofport, ok := range map[uint16]bool{1: true, 0x7ffe: true, 0x7fff: true, 0x8000: false, 0xf000: false, 0xfeff: false, 0xffff: false} {
 		w := bulk(func(func(string) bool) {})
@@ -303,7 +304,8 @@ func TestCompileOFPorts(t *testing.T) {
 	}
 }
 
-// TestExactEpochsOfNobody: a port whose class nobody gives has the epochs 1.
+// TestExactEpochsOfNobody checks that a port without a class in Input.Classes has
+// the epochs 1.
 func TestExactEpochsOfNobody(t *testing.T) {
 	w := newDice(3).world()
 	clear(w.epochs)
@@ -328,7 +330,7 @@ func TestExactEpochsOfNobody(t *testing.T) {
 	if none.String() != ones.String() {
 		t.Error(flows.Diff(none, ones))
 	}
-	if read := compile.ClassNumbers(ones); !maps.Equal(read, want) {
+	if read := compile.InstalledEpochs(ones); !maps.Equal(read, want) {
 		t.Errorf("read back %v, want %v", read, want)
 	}
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
-// A world is a policy and the host it is enforced on: what exact_test.go
-// judges. It is kept as the text's parts, so that it can be made smaller piece
-// by piece, and reaches the compiler as YAML, as in production.
+// A world is a policy and the host that enforces it; exact_test.go judges its
+// packets. A world consists of pieces of YAML, so that it can be made smaller
+// piece by piece, and reaches the compiler as YAML, like a policy in production.
 type world struct {
 	content   policy.DefaultContent
 	userspace bool // the datapath's
@@ -30,8 +30,8 @@ type worldGroup struct {
 	rules    []worldRule
 }
 
-// worldRule is the YAML of a rule, and what of it the choice of connections
-// goes by.
+// worldRule is the YAML of a rule, and the parts of the rule that the choice of
+// connections uses.
 type worldRule struct {
 	yaml        string
 	proto       uint8 // 0: all
@@ -123,7 +123,7 @@ func (w *world) String() string {
 	return b.String()
 }
 
-// load reads the text as the agent does.
+// load decodes and resolves the YAML as the agent does.
 func (w *world) load() (*policy.Policy, error) {
 	objects, problems := manifest.Decode(manifest.File{Name: "world.yaml", Data: []byte(w.yaml())})
 	p, more := policy.New([]policy.Objects{objects}, policy.Options{DefaultContent: w.content})
@@ -182,8 +182,8 @@ func where(network uint16) []output {
 	return out
 }
 
-// dice draws worlds. Names, addresses and ports are few, so that whatever can
-// overlap does.
+// dice draws worlds. There are few names, addresses and ports, so that everything
+// that can overlap does.
 type dice struct{ *rand.Rand }
 
 func newDice(seed uint64) dice { return dice{rand.New(rand.NewPCG(seed, 0x5e6))} }

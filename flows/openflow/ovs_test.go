@@ -30,7 +30,8 @@ func xids(s *session) uint32 {
 	return s.lastXid
 }
 
-// dummy is a switch without packets. Bundles are sent unnoticed by echoes.
+// dummy returns a switch without packets and a connection that sends no echo
+// requests.
 func dummy(tb testing.TB) (*testbed.OVS, *Conn) {
 	tb.Helper()
 	o := testbed.New(tb, testbed.Options{Dummy: true})

@@ -11,7 +11,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 )
 
-// rawInstruction is instructions in wire form.
+// rawInstruction is a list of instructions in wire form.
 type rawInstruction struct{ rawBytes }
 
 func (rawInstruction) AddAction(openflow13.Action, bool) error { return errors.New("raw") }

@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// count counts flows. The limits are what a pipeline needs in which everything
-// that can be shared is.
+// count counts flows. The limits are the flows of a pipeline that shares
+// everything that can be shared.
 func (b *bench) count() error {
 	first, err := b.flowsOf(1000, local, groupFile())
 	if err != nil {

@@ -64,7 +64,7 @@ func memory(pid int, key string) (int, error) {
 	return 0, fmt.Errorf("no %s of %d", key, pid)
 }
 
-// about says where and when this was.
+// about returns the time, the machine and the versions of a run.
 func (b *bench) about() (string, error) {
 	cpu := "unknown CPU"
 	text, err := os.ReadFile("/proc/cpuinfo")
