@@ -75,7 +75,7 @@ bench-agent: provision build ## Measure agent and data path beside the machine's
 	@bin/bench --sizes $(SIZES) --churn $(CHURN) $(if $(ONLY),--only $(ONLY),--doc docs/performance.md)
 
 bench-go: provision ## Run the Go benchmarks; BENCH=expression chooses.
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 200ms -benchmem ./policy/... ./flows/pipeline ./flows/openflow ./ovsdb/vswitch ./controller
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 200ms -benchmem ./policy/... ./flows/... ./ovsdb/... ./controller
 
 soak: provision ## Random policies, chaos and packets, in rounds of SOAK=10m, until one fails or you stop it.
 	@n=0; while :; do \

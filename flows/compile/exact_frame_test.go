@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
@@ -28,14 +27,7 @@ func TestExactInfrastructure(t *testing.T) {
 	w.vifs = append(w.vifs, policy.VIF{Name: "c", OFPort: 11, Tag: 10, IfaceID: "c", MAC: hostPorts[0].mac})
 	load := func() {
 		t.Helper()
-		l, err := w.resolve()
-		if err != nil {
-			t.Fatal(err)
-		}
-		set, err := compile.Full(l.input())
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, set := w.compiled(t)
 		if err := b.o.ReplaceFlows(set.String()); err != nil {
 			t.Fatal(err)
 		}

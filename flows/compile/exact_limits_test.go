@@ -50,14 +50,7 @@ func TestExactOrder(t *testing.T) {
 	for seed := range uint64(60) {
 		d := newDice(seed)
 		w := d.world()
-		l, err := w.resolve()
-		if err != nil {
-			t.Fatal(err)
-		}
-		set, err := compile.Full(l.input())
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, set := w.compiled(t)
 		turned := w.clone()
 		shuffle(d, turned.groups)
 		shuffle(d, turned.subnets)
@@ -208,14 +201,7 @@ func TestExactLimits(t *testing.T) {
 				w.vms[1].groups = append(w.vms[1].groups, "app")
 				w.vifs = append(w.vifs, policy.VIF{Name: "vm2", OFPort: 2, IfaceID: "v2", MAC: hostPorts[1].mac})
 			}
-			l, err := w.resolve()
-			if err != nil {
-				t.Fatal(err)
-			}
-			set, err := compile.Full(l.input())
-			if err != nil {
-				t.Fatal(err)
-			}
+			l, set := w.compiled(t)
 			if err := b.install(set, false); err != nil {
 				t.Fatal(err)
 			}
@@ -257,14 +243,7 @@ func TestExactFlood(t *testing.T) {
 		w.epochs[uint16(200+i)] = 1
 	}
 	for _, w.userspace = range []bool{false, true} {
-		l, err := w.resolve()
-		if err != nil {
-			t.Fatal(err)
-		}
-		set, err := compile.Full(l.input())
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, set := w.compiled(t)
 		if err := b.install(set, false); err != nil {
 			t.Fatal(err)
 		}
@@ -309,14 +288,7 @@ func TestCompileOFPorts(t *testing.T) {
 func TestExactEpochsOfNobody(t *testing.T) {
 	w := newDice(3).world()
 	clear(w.epochs)
-	l, err := w.resolve()
-	if err != nil {
-		t.Fatal(err)
-	}
-	none, err := compile.Full(l.input())
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, none := w.compiled(t)
 	in, want := l.input(), map[uint16]flows.Epochs{}
 	in.Classes = map[uint16]compile.Class{}
 	for _, v := range w.vifs {

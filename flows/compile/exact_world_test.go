@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
@@ -133,6 +135,20 @@ func (w *world) load() (*policy.Policy, error) {
 		}
 	}
 	return p, nil
+}
+
+// compiled resolves the world and returns the flows that Full makes of it.
+func (w *world) compiled(t testing.TB) (*loaded, *flows.Set) {
+	t.Helper()
+	l, err := w.resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := compile.Full(l.input())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, set
 }
 
 // The host is the same in all worlds: VM ports in four networks with the same
