@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,43 +18,72 @@ const defaultControl = "/run/ovs-sg/control.sock"
 
 type statusCmd struct {
 	Control string        `help:"The agent's control socket." default:"${control}"`
-	Wait    bool          `help:"Return 0 only when every manifest and every OVSDB change made before is in force, confirmed by the switch."`
+	Wait    bool          `help:"Wait until every manifest and every OVSDB change made before is in force, confirmed by the switch; exit 3: in force, but a file is not accepted, 4: held, 1: not in force."`
 	Timeout time.Duration `help:"How long to wait." default:"30s"`
 	Output  string        `short:"o" help:"Output format: text or json." enum:"text,json" default:"text"`
 }
+
+// Exit codes of status --wait, besides 0 and 1.
+const (
+	exitRefused = 3 // in force, but a file is not accepted
+	exitHeld    = 4 // the newest policy is held
+)
 
 // Run implements the status command.
 func (s *statusCmd) Run() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.Timeout)
 	defer cancel()
 	client := control.New(s.Control)
-	if s.Wait {
-		if err := client.Wait(ctx); err != nil {
-			// Show how things are all the same.
-			_ = s.show(client)
-			return err
-		}
+	if !s.Wait {
+		_, err := s.show(client)
+		return err
 	}
-	return s.show(client)
+	err := client.Wait(ctx)
+	st, failed := s.show(client) // how things are, all the same
+	switch {
+	case errors.Is(err, control.ErrHeld):
+		return &exitError{err, exitHeld}
+	case err != nil:
+		return err
+	case failed != nil:
+		return failed
+	}
+	return refused(st)
 }
 
-func (s *statusCmd) show(client *control.Client) error {
+// refused returns an error that names the files that are not accepted, or nil.
+func refused(st control.Status) error {
+	var names []string
+	for _, f := range st.Files {
+		if f.State != "accepted" {
+			names = append(names, fmt.Sprintf("%s (%s)", f.Name, f.State))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return &exitError{errors.New("in force, but not accepted: " + strings.Join(names, ", ")), exitRefused}
+}
+
+// show prints the status and returns it.
+func (s *statusCmd) show(client *control.Client) (st control.Status, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if s.Output == "json" {
-		// As the agent wrote it.
-		body, err := client.StatusJSON(ctx, true)
-		if err != nil {
-			return err
+	if s.Output == "text" {
+		if st, err = client.Status(ctx, false); err == nil {
+			err = printStatus(os.Stdout, st)
 		}
-		_, err = os.Stdout.Write(body)
-		return err
+		return st, err
 	}
-	st, err := client.Status(ctx, false)
+	body, err := client.StatusJSON(ctx, true)
 	if err != nil {
-		return err
+		return st, err
 	}
-	return printStatus(os.Stdout, st)
+	if err := json.Unmarshal(body, &st); err != nil {
+		return st, err
+	}
+	_, err = os.Stdout.Write(body) // as the agent wrote it
+	return st, err
 }
 
 func printStatus(out io.Writer, s control.Status) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -138,6 +139,18 @@ func TestRefusal(t *testing.T) {
 		if err == nil || err.Error() != no.Error() {
 			t.Errorf("%s: got %v, want %v", what, err, no)
 		}
+	}
+}
+
+// A wait that ends because the change is held is told from others.
+func TestHeld(t *testing.T) {
+	held := fmt.Errorf("wait: %w", ErrHeld)
+	_, c := serve(t, &agent{wait: func(context.Context) error { return held }, release: ErrHeld})
+	if err := c.Wait(t.Context()); !errors.Is(err, ErrHeld) {
+		t.Errorf("got %v", err)
+	}
+	if err := c.Release(t.Context()); err == nil || errors.Is(err, ErrHeld) {
+		t.Errorf("release: got %v", err)
 	}
 }
 

@@ -48,17 +48,22 @@ func handler(b Backend) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s)
 	})
-	mux.HandleFunc("POST /wait", command(b.Wait, http.StatusServiceUnavailable))
-	mux.HandleFunc("POST /release", command(b.Release, http.StatusConflict))
+	mux.HandleFunc("POST /wait", command(b.Wait, func(err error) int {
+		if errors.Is(err, ErrHeld) {
+			return http.StatusConflict
+		}
+		return http.StatusServiceUnavailable
+	}))
+	mux.HandleFunc("POST /release", command(b.Release, func(error) int { return http.StatusConflict }))
 	return mux
 }
 
-// command runs a command without a result; failure is the HTTP status of its
+// command runs a command without a result; failure returns the HTTP status of its
 // error.
-func command(run func(context.Context) error, failure int) http.HandlerFunc {
+func command(run func(context.Context) error, failure func(error) int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := run(r.Context()); err != nil {
-			http.Error(w, err.Error(), failure)
+			http.Error(w, err.Error(), failure(err))
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)

@@ -90,6 +90,9 @@ func TestRefusedFile(t *testing.T) {
 			t.Errorf("no %q in the status (exit %d, %s):\n%s", want, code, stderr, out)
 		}
 	}
+	if code != 3 || !strings.Contains(stderr, "in force, but not accepted: groups.yaml (kept)") {
+		t.Errorf("exit %d, %q", code, stderr)
+	}
 	h.remove("groups.yaml")
 	if s := h.wait(); len(s.Files) != 2 || len(s.Warnings) == 0 {
 		t.Errorf("after removing the file: %+v, warnings %q", s.Files, s.Warnings)
@@ -108,6 +111,28 @@ func (h *host) addDummyPort(id, name string, n int) {
 	}
 }
 
+// A wait for a change that is held says so at once, by an exit code of its own,
+// until the change is released.
+func TestWaitForHeld(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	h.example()
+	h.addDummyPort("web", "tap1", 1)
+	h.start("--max-revoke=50")
+	h.wait()
+	h.write("groups.yaml", "# nothing\n")
+	wait := []string{"status", "--control", h.path("control.sock"), "--wait"}
+	out, stderr, code := runCLI(t, wait...)
+	if code != 4 || !strings.Contains(out, "bridge br0: held") || !strings.Contains(stderr, "waits for ovs-sg release") {
+		t.Errorf("exit %d, %q, status %s", code, stderr, out)
+	}
+	if _, stderr, code := runCLI(t, "release", "--control", h.path("control.sock")); code != 0 {
+		t.Errorf("release: exit %d, %s", code, stderr)
+	}
+	if _, stderr, code := runCLI(t, wait...); code != 0 {
+		t.Errorf("after the release: exit %d, %s", code, stderr)
+	}
+}
+
 // Without the switch a wait fails at its timeout and says why; when the switch is
 // back, a wait succeeds.
 func TestWaitNeedsTheSwitch(t *testing.T) {
@@ -119,7 +144,7 @@ func TestWaitNeedsTheSwitch(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.write("more.yaml", "apiVersion: networking.evroclabs.net/v1alpha1\nkind: SecurityGroup\nmetadata: {name: more}\nspec: {}\n")
-	if _, stderr, code := runCLI(t, "status", "--control", h.path("control.sock"), "--wait", "--timeout", "300ms"); code == 0 || !strings.Contains(stderr, "timed out") {
+	if _, stderr, code := runCLI(t, "status", "--control", h.path("control.sock"), "--wait", "--timeout", "300ms"); code != 1 || !strings.Contains(stderr, "timed out") {
 		t.Errorf("exit %d, %s", code, stderr)
 	}
 	if err := h.ovs.StartSwitchd(); err != nil {
