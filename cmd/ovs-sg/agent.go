@@ -66,6 +66,7 @@ func (a *agentCmd) Run() error {
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGHUP) // a lost terminal, or a reload: files are read as they change
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	err = a.run(ctx, log)

@@ -243,6 +243,21 @@ func TestListen(t *testing.T) {
 	}
 	again.Close()
 
+	// What is no socket stays.
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "precious"), filepath.Join(dir, "link")
+	if err := errors.Join(os.WriteFile(file, []byte("text"), 0o600), os.Symlink(left, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{file, link, dir} {
+		if _, err := Listen(path, ""); err == nil || !strings.Contains(err.Error(), "no socket") {
+			t.Errorf("%s: %v", path, err)
+		}
+		if _, err := os.Lstat(path); err != nil {
+			t.Error(err)
+		}
+	}
+
 	if _, err := Listen(filepath.Join(t.TempDir(), "s"), "no-such-group"); err == nil || !strings.Contains(err.Error(), "no-such-group") {
 		t.Errorf("a group that does not exist: %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,6 +110,20 @@ func (h *host) addDummyPort(id, name string, n int) {
 		"ofport_request="+strings.TrimSpace(string(rune('0'+n))), "external_ids:iface-id="+id, "external_ids:attached-mac=02:00:0a:00:01:0b"); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// A hangup does not end the agent: it goes on with the next change.
+func TestHangup(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	h.example()
+	h.start()
+	h.wait()
+	h.signal(syscall.SIGHUP)
+	h.remove("groups.yaml")
+	if s := h.wait(); len(s.Files) != 2 {
+		t.Errorf("files %+v", s.Files)
+	}
+	h.stop()
 }
 
 // A wait for a change that is held says so at once, by an exit code of its own,
