@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ovs-sg/ovs-sg/controller"
@@ -75,23 +74,6 @@ func (a *agentCmd) Run() error {
 		return nil
 	}
 	return err
-}
-
-func (a *agentCmd) logger() (*zap.Logger, error) {
-	cfg := zap.NewProductionConfig()
-	cfg.Encoding = a.LogFormat
-	cfg.Sampling = nil
-	cfg.DisableCaller, cfg.DisableStacktrace = true, true
-	cfg.EncoderConfig.EncodeTime = func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
-		e.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z"))
-	}
-	cfg.EncoderConfig.EncodeDuration = zapcore.StringDurationEncoder
-	level, err := zap.ParseAtomicLevel(a.LogLevel)
-	if err != nil {
-		return nil, err
-	}
-	cfg.Level = level
-	return cfg.Build()
 }
 
 func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {

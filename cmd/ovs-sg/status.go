@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
+	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 const defaultControl = "/run/ovs-sg/control.sock"
@@ -56,7 +57,7 @@ func refused(st control.Status) error {
 	var names []string
 	for _, f := range st.Files {
 		if f.State != "accepted" {
-			names = append(names, fmt.Sprintf("%s (%s)", f.Name, f.State))
+			names = append(names, fmt.Sprintf("%s (%s)", policy.Printable(f.Name), f.State))
 		}
 	}
 	if len(names) == 0 {
@@ -88,14 +89,15 @@ func (s *statusCmd) show(client *control.Client) (st control.Status, err error) 
 
 func printStatus(out io.Writer, s control.Status) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	text := policy.Printable
 	fmt.Fprintf(w, "bridge %s: %s", s.Bridge, s.State)
 	if s.Reason != "" {
-		fmt.Fprintf(w, " (%s)", s.Reason)
+		fmt.Fprintf(w, " (%s)", text(s.Reason))
 	}
-	fmt.Fprintf(w, ", %d flows, Open vSwitch %s %s\n", s.Flows, s.OVS, s.Datapath)
+	fmt.Fprintf(w, ", %d flows, Open vSwitch %s %s\n", s.Flows, text(s.OVS), text(s.Datapath))
 	if l := s.Last; l != nil {
 		fmt.Fprintf(w, "last change %s: %s: +%d ~%d -%d flows in %s\n", l.Time.Format(time.RFC3339),
-			strings.Join(l.What, ", "), l.Added, l.Modified, l.Deleted, l.Took.Round(10*time.Microsecond))
+			text(strings.Join(l.What, ", ")), l.Added, l.Modified, l.Deleted, l.Took.Round(10*time.Microsecond))
 	}
 	if n := s.Counts; n.Accepted+n.Kept+n.Rejected > len(s.Files) {
 		fmt.Fprintf(w, "%d files accepted, %d kept, %d rejected\n", n.Accepted, n.Kept, n.Rejected)
@@ -105,26 +107,26 @@ func printStatus(out io.Writer, s control.Status) error {
 	}
 	var below []string // what would tear a table apart
 	for _, f := range s.Files {
-		fmt.Fprintf(w, "%s\t%s\n", f.Name, f.State)
+		fmt.Fprintf(w, "%s\t%s\n", text(f.Name), f.State)
 		for _, e := range f.Errors {
-			below = append(below, "error: "+e)
+			below = append(below, text("error: "+e))
 		}
 	}
 	if len(s.Ports) > 0 {
 		fmt.Fprintf(w, "\nPORT\tOFPORT\tKIND\tSTATE\tVM\tADDRESSES\tGROUPS\n")
 	}
 	for _, p := range s.Ports {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.OFPort, p.Kind, p.State, dash(p.VM),
-			dash(strings.Join(p.Addrs, " ")), dash(strings.Join(p.Groups, " ")))
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", text(p.Name), p.OFPort, p.Kind, p.State, dash(text(p.VM)),
+			dash(strings.Join(p.Addrs, " ")), dash(text(strings.Join(p.Groups, " "))))
 		if p.Reason != "" && p.State != "trusted" {
-			below = append(below, p.Name+": "+p.Reason)
+			below = append(below, text(p.Name+": "+p.Reason))
 		}
 	}
 	for _, line := range s.Warnings {
-		below = append(below, "warning: "+line)
+		below = append(below, text("warning: "+line))
 	}
 	for _, line := range s.Notes {
-		below = append(below, "note: "+line)
+		below = append(below, text("note: "+line))
 	}
 	if len(below) > 0 {
 		fmt.Fprintf(w, "\n%s\n", strings.Join(below, "\n"))
