@@ -33,6 +33,7 @@ type host struct {
 	agent *exec.Cmd
 	log   *logBuffer
 	vms   map[string]*testbed.Host
+	under []string // the command that runs the agent, with its arguments; nil: none
 }
 
 // logBuffer is what the agent has logged so far.
