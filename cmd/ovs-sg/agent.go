@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"os/signal"
@@ -164,7 +164,7 @@ func serveMetrics(ctx context.Context, addr string, c *controller.Controller) er
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", control.Answered(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
 	return serveHTTP(ctx, "metrics", addr, mux)
 }
 
@@ -178,12 +178,13 @@ func serveProfiles(ctx context.Context, addr string) error {
 	return serveHTTP(ctx, "profiles", addr, mux)
 }
 
-func serveHTTP(ctx context.Context, what, addr string, mux *http.ServeMux) error {
-	server := &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
-	defer stop()
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("%s: %w", what, err)
+func serveHTTP(ctx context.Context, what, addr string, h http.Handler) error {
+	l, err := net.Listen("tcp", addr)
+	if err == nil {
+		err = control.ServeHTTP(ctx, l, h)
 	}
-	return ctx.Err()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -173,5 +174,52 @@ func TestWaitNeedsTheSwitch(t *testing.T) {
 	}
 	if _, stderr, code := runCLI(t, "status", "--control", h.path("nobody.sock")); code == 0 || stderr == "" {
 		t.Errorf("no agent: exit %d, %s", code, stderr)
+	}
+}
+
+// Clients that do nothing, and clients that ask and never read, do not use up the
+// agent's file descriptors: changes are enforced meanwhile, and another client gets
+// its answer.
+func TestIdleClients(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	h.example()
+	h.addDummyPort("web", "tap1", 1)
+	h.under = []string{"prlimit", "--nofile=256:256"}
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	addr := port.Addr().String()
+	port.Close()
+	h.start("--metrics-addr", addr)
+	h.wait()
+	before := h.flows()
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	for i := range 500 {
+		network, address := "unix", h.path("control.sock")
+		if i%2 == 0 {
+			network, address = "tcp", addr
+		}
+		c, err := net.DialTimeout(network, address, time.Second)
+		if err != nil {
+			continue // the backlog is full: no harm either
+		}
+		conns = append(conns, c)
+		if i%5 > 0 { // one that asks and never reads
+			_, _ = c.Write([]byte("GET /status HTTP/1.1\r\nHost: x\r\n\r\n"))
+		}
+	}
+	if len(conns) < 300 {
+		t.Fatalf("%d clients", len(conns))
+	}
+	h.remove("groups.yaml")
+	if err := testbed.Poll(within(t, 10*time.Second), 10*time.Millisecond, func() (bool, error) { return h.flows() != before, nil }); err != nil {
+		t.Fatal("a change is not enforced while clients are idle")
+	}
+	if s, err := h.status("--wait", "--timeout", "60s"); err != nil || len(s.Files) != 2 {
+		t.Errorf("%+v, %v", s.Files, err)
 	}
 }
