@@ -50,8 +50,8 @@ type Problem struct {
 	Warning bool
 }
 
-// Error returns "file:line:column: field: reason"; Object stands in for the
-// position when there is none.
+// Error returns "file:line:column: field: reason", made Printable; Object stands in
+// for the position when there is none.
 func (p Problem) Error() string {
 	var parts []string
 	if s := p.Pos.String(); s != "" {
@@ -62,7 +62,7 @@ func (p Problem) Error() string {
 	if p.Field != "" {
 		parts = append(parts, p.Field)
 	}
-	return strings.Join(append(parts, p.Reason), ": ")
+	return Printable(strings.Join(append(parts, p.Reason), ": "))
 }
 
 // String returns the same as Error.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/policy/dirsource"
@@ -38,7 +40,7 @@ func (c *checkCmd) Run() error {
 			return err
 		}
 		for _, name := range files {
-			data, err := os.ReadFile(name)
+			data, err := readManifest(name)
 			if err != nil {
 				return err
 			}
@@ -55,6 +57,26 @@ func (c *checkCmd) Run() error {
 		return errSilent
 	}
 	return nil
+}
+
+// readManifest returns the content of a file, as the agent would read it: anything
+// but a regular file is refused before it is read, because reading a FIFO or a
+// device may never end. A file that is too large is cut, one byte after what
+// manifest.Decode accepts.
+func readManifest(name string) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: is not a regular file", name)
+	}
+	return io.ReadAll(io.LimitReader(f, manifest.MaxFileSize+1))
 }
 
 func manifests(path string) ([]string, error) {

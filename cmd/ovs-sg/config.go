@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
@@ -56,6 +58,11 @@ func (c config) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, er
 	v, ok := c[flag.Name]
 	if !ok {
 		return nil, nil
+	}
+	if flag.Target.Type() == reflect.TypeFor[time.Duration]() {
+		if _, text := v.(string); !text { // a number would count nanoseconds
+			return nil, fmt.Errorf("configuration file: %s: %v has no unit: write 30s, 5m or 1h", flag.Name, v)
+		}
 	}
 	return v, nil
 }

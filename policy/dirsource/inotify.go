@@ -27,15 +27,23 @@ type completions struct {
 	buf   []byte
 }
 
+// noCompletions returns completions that tell nothing.
+func noCompletions() *completions {
+	c := &completions{quit: make(chan struct{}), done: make(chan struct{}), fd: -1, wd: -1}
+	close(c.done)
+	return c
+}
+
+// newCompletions returns completions that tell nothing if the kernel grants no
+// inotify instance.
 func newCompletions() *completions {
-	c := &completions{
-		ready: make(chan struct{}), acks: make(chan struct{}, 1),
-		fd: -1, wd: -1, quit: make(chan struct{}), done: make(chan struct{}),
-	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		close(c.done)
-		return c
+		return noCompletions()
+	}
+	c := &completions{
+		ready: make(chan struct{}), acks: make(chan struct{}, 1),
+		wd: -1, quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	c.fd, c.file, c.buf = fd, os.NewFile(uintptr(fd), "inotify"), make([]byte, 64<<10)
 	go c.run()

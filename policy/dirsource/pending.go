@@ -142,6 +142,7 @@ func (w *Watcher) rescan(p pending) {
 	p.force = p.force || other || !w.ready
 	results, err := w.scanner.scan(w.plan(p))
 	read := err == nil
+	w.unread = err
 	var changes []FileChange
 	if read {
 		changes = w.take(results, &p)

@@ -64,7 +64,7 @@ type Watcher struct {
 	done        chan struct{}
 
 	// The rest belongs to Run.
-	fs          *fsnotify.Watcher
+	fs          *fsnotify.Watcher   // nil while the kernel grants no inotify instance
 	watched     map[string]identity // directories that fs watches
 	completions *completions
 	scanner     *scanner
@@ -73,8 +73,9 @@ type Watcher struct {
 	sweep       *sweep
 	seq         uint64
 	err         error
-	ready       bool // the directory was read once
-	ended       bool // no more events will come
+	unread      error // why the directory could not be read, the last time
+	ready       bool  // the directory was read once
+	ended       bool  // no more events will come
 	reported    string
 	timer       *time.Timer // fires when one of inProgress is due
 	retry       *time.Timer // fires when an unreadable directory is tried again
@@ -118,8 +119,8 @@ func (w *Watcher) Snapshots() <-chan Snapshot { return w.snapshots }
 // the directory before the call. That snapshot may have been received already. A
 // file that is being written is in it with the content that the file has at the
 // time. Content that was written through a memory mapping may be missing. Sync
-// waits until Run is running; it returns the error of the directory or of ctx, or
-// an error if Run has returned.
+// waits until Run is running; it returns the reason why the directory cannot be
+// read, the error of ctx, or an error if Run has returned.
 func (w *Watcher) Sync(ctx context.Context) (uint64, error) {
 	reply := make(chan syncReply, 1)
 	select {
@@ -149,7 +150,7 @@ func (w *Watcher) answerSyncs(reply chan syncReply) {
 	p.force = true
 	w.rescan(p)
 	for _, reply := range replies {
-		reply <- syncReply{w.seq, w.err}
+		reply <- syncReply{w.seq, w.unread}
 	}
 }
 

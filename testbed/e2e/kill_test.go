@@ -58,6 +58,10 @@ func (h *host) spawn(args ...string) {
 	args = append([]string{"agent", "--ovsdb", h.ovs.DB(), "--bridge", h.ovs.Bridge(),
 		"--policy-dir", h.path("policy"), "--state-dir", h.path("state"), "--control", h.path("control.sock")}, args...)
 	h.agent = ovssg(context.Background(), args...)
+	if h.under != nil {
+		h.agent.Args = append(slices.Clone(h.under), h.agent.Args...)
+		h.agent.Path, h.agent.Err = exec.LookPath(h.under[0])
+	}
 	h.log = &logBuffer{}
 	h.agent.Stdout, h.agent.Stderr = h.log, h.log
 	started := make(chan error)
