@@ -6,10 +6,10 @@ import (
 	"unicode"
 )
 
-// Printable returns s with an escape of Go in the place of every rune that is not
+// Printable returns s with a Go escape in place of every rune that is not
 // printable: control characters, line ends, marks that change the direction of
-// text, bytes that are not UTF-8. Text that others have chosen, such as a file's
-// name, cannot forge lines of a terminal or a log then.
+// text, bytes that are not UTF-8. So text from outside, such as a file's name,
+// cannot forge lines of a terminal or a log.
 func Printable(s string) string {
 	if strings.IndexFunc(s, unprintable) < 0 {
 		return s

@@ -84,7 +84,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// What could be read for ever is not read.
+// check reads regular files only, and no more of a file than the agent reads.
 func TestCheckReadsRegularFiles(t *testing.T) {
 	dir := t.TempDir()
 	fifo, sparse := filepath.Join(dir, "fifo.yaml"), filepath.Join(dir, "sparse.yaml")

@@ -28,7 +28,7 @@ func (a *agentCmd) logger() (*zap.Logger, error) {
 }
 
 // printableCore is a core whose messages, strings and errors are made
-// policy.Printable: they may hold what others have chosen, such as a file's name.
+// policy.Printable: they may hold text from outside, such as a file's name.
 type printableCore struct{ zapcore.Core }
 
 // With implements zapcore.Core.

@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap/zaptest"
 )
 
-// What others have chosen cannot forge a line of the log, in any part of it.
+// Text from outside cannot forge a line of the log, in any part of it.
 func TestLogIsPrintable(t *testing.T) {
 	const evil = "a\nb\x1b[2J\u202ec"
 	for _, encoder := range []func(zapcore.EncoderConfig) zapcore.Encoder{zapcore.NewConsoleEncoder, zapcore.NewJSONEncoder} {

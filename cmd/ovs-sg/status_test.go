@@ -8,8 +8,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/controller/control"
 )
 
-// What others have chosen, such as the names of files and ports, cannot forge a
-// line of the status.
+// Text from outside, such as the names of files and ports, cannot forge a line of
+// the status.
 func TestStatusIsPrintable(t *testing.T) {
 	show := func(text string) string {
 		texts := []string{text}

@@ -19,13 +19,15 @@
 // holds symbolic links or files with several names, each event leads to a look at
 // every file, so that files that change together are delivered together.
 //
-// fsnotify announces that a file has changed. Whether the file is complete, an
-// inotify instance of the Watcher's own says: a file that is renamed into place
-// or closed after writing is read at once, any other when it is closed, or after
-// ten times [Options.Debounce] at the latest. Renaming is better, because half
-// of a file is read if its writer takes longer or if [Watcher.Sync] asks
-// meanwhile. While a file is being written, the removal of another waits for it
-// as long, because the two may be the halves of a rename.
+// fsnotify announces that a file has changed. A second inotify instance, of the
+// Watcher's own, tells when the file is complete. A file that is renamed into
+// place or closed after writing is read at once; any other file is read when it
+// is closed, or after ten times [Options.Debounce] at the latest. Renaming is
+// better, because half of a file is read if its writer takes longer or if
+// [Watcher.Sync] asks meanwhile. While a file is being written, the removal of
+// another file waits just as long, because the two may be the halves of a rename.
+// While the kernel grants no inotify instance, the Watcher looks at every file
+// once a second.
 //
 // Sync looks at every file. It reads the files whose size, times or inode differ
 // from before, and the files that were read so soon after a change that a second

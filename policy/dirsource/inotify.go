@@ -27,14 +27,14 @@ type completions struct {
 	buf   []byte
 }
 
-// noCompletions returns completions that tell nothing.
+// noCompletions returns completions that name no file.
 func noCompletions() *completions {
 	c := &completions{quit: make(chan struct{}), done: make(chan struct{}), fd: -1, wd: -1}
 	close(c.done)
 	return c
 }
 
-// newCompletions returns completions that tell nothing if the kernel grants no
+// newCompletions returns completions that name no file if the kernel grants no
 // inotify instance.
 func newCompletions() *completions {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// retryMissing is the interval at which a directory is looked at that is
+	// retryMissing is the interval at which Run looks at a directory that is
 	// missing or cannot be watched.
 	retryMissing = time.Second
 	// queue is how many events are taken in before their files are read.
