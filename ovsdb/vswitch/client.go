@@ -3,6 +3,7 @@ package vswitch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -44,9 +45,16 @@ type Client struct {
 	db        *ovsdb.Client
 	snapshots chan Snapshot
 
-	mu   sync.Mutex
-	last Snapshot // the last one delivered; Seq is 0 if none was
+	mu      sync.Mutex
+	last    Snapshot // the last one delivered; Seq is 0 if none was
+	applied cfg
+	moved   chan struct{} // closed and replaced when applied changes
 }
+
+// cfg is how far ovs-vswitchd has come: writers raise next_cfg, and ovs-vswitchd
+// sets cur_cfg to next_cfg once the configuration is applied
+// (ovs-vswitchd.conf.db(5)).
+type cfg struct{ cur, next int }
 
 // New checks the configuration. It does not connect.
 func New(config Config) (*Client, error) {
@@ -64,7 +72,7 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{config: config, db: db, snapshots: make(chan Snapshot, 1)}, nil
+	return &Client{config: config, db: db, snapshots: make(chan Snapshot, 1), moved: make(chan struct{})}, nil
 }
 
 // Run connects, follows the bridge and reconnects, until ctx ends; it returns
@@ -83,6 +91,13 @@ func (c *Client) publish() (seq uint64, ok bool) {
 	p, ok := c.db.Picture()
 	if !ok {
 		return 0, false
+	}
+	for _, root := range ovsdb.All[rootRow](p, rootTable) { // exactly one
+		if now := (cfg{root.CurCfg, root.NextCfg}); now != c.applied {
+			c.applied = now
+			close(c.moved)
+			c.moved = make(chan struct{})
+		}
 	}
 	snap := newSnapshot(p, c.config)
 	if c.last.Seq > 0 && c.last.Equal(snap) {
@@ -122,4 +137,28 @@ func (c *Client) Sync(ctx context.Context) (seq uint64, err error) {
 			return seq, nil
 		}
 	}
+}
+
+// WaitApplied returns when ovs-vswitchd has applied the configuration as it was
+// committed before the call: cur_cfg is not less than next_cfg was then. It fails
+// only when ctx ends, for example because ovs-vswitchd does not run. Writers that
+// do not raise next_cfg, such as ovs-vsctl --no-wait, are not waited for.
+func (c *Client) WaitApplied(ctx context.Context) error {
+	if _, err := c.Sync(ctx); err != nil {
+		return err
+	}
+	now := func() (cfg, <-chan struct{}) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.applied, c.moved
+	}
+	at, moved := now()
+	for want := at.next; at.cur < want; at, moved = now() {
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for ovs-vswitchd: cur_cfg is %d, want %d: %w", at.cur, want, ctx.Err())
+		}
+	}
+	return nil
 }

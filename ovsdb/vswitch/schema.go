@@ -34,6 +34,8 @@ type (
 	rootRow struct {
 		UUID       string  `ovsdb:"_uuid"`
 		OVSVersion *string `ovsdb:"ovs_version"`
+		CurCfg     int     `ovsdb:"cur_cfg"`
+		NextCfg    int     `ovsdb:"next_cfg"`
 	}
 	bridgeRow struct {
 		UUID         string         `ovsdb:"_uuid"`

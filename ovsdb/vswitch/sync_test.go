@@ -233,3 +233,23 @@ func TestStorm(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// WaitApplied waits for ovs-vswitchd, not only for the database.
+func TestWaitAppliedNeedsVswitchd(t *testing.T) {
+	o := newOVS(t)
+	o.startDB()
+	o.vsctl("--no-wait", "init", "--", "add-br", bridge, "--", "set", "Bridge", bridge, "datapath_type=dummy")
+	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
+	if err := f.Prepare(patiently(t), []Table{{Name: "classify"}}); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := f.WaitApplied(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("WaitApplied without ovs-vswitchd: %v", err)
+	}
+	o.startVswitchd()
+	if err := f.WaitApplied(patiently(t)); err != nil {
+		t.Fatal(err)
+	}
+}
