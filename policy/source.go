@@ -29,10 +29,11 @@ type Source interface {
 	// those only that are not accepted. ok is false before the first update
 	// without Restored.
 	Status(all bool) (status SourceStatus, ok bool)
-	// Enforced tells the source that every update up to seq is in force in the
-	// switch. A source that keeps what was accepted across restarts keeps it
-	// from then on: an update that the controller holds back is not enforced.
-	// Enforced does not block.
+	// Enforced tells the source that every update up to seq, which is that of the
+	// newest update received, is in force in the switch, or was sent there and
+	// will be sent again until it is. A source that keeps what was accepted
+	// across restarts keeps it from then on: an update that the controller holds
+	// back is not enforced. Enforced does not block.
 	Enforced(seq uint64)
 }
 
