@@ -149,6 +149,9 @@ func (s *Source) deliver(watched <-chan error) error {
 			queue = enqueue(queue, s.take(snapshot))
 		case out <- next:
 			queue = slices.Delete(queue, 0, 1) // which lets go of what it holds
+			if s.keeper != nil {
+				s.keeper.received(next.Seq)
+			}
 		}
 	}
 }
