@@ -57,6 +57,7 @@ type Update struct {
 
 // SourceStatus is what became of the units of a Source.
 type SourceStatus struct {
+	Seq                      uint64       // of the update that tells the same; it may not be received yet
 	Accepted, Kept, Rejected int          // numbers of units
 	Units                    []UnitStatus // sorted by name
 }

@@ -35,6 +35,7 @@ type Source struct {
 
 	mu        sync.Mutex
 	tracker   Tracker
+	judged    uint64      // Seq of the snapshot that tracker has seen
 	delivered atomic.Bool // the tracker has seen the whole directory
 
 	// The rest belongs to the goroutine of Run.
@@ -91,7 +92,7 @@ func (s *Source) Status(all bool) (policy.SourceStatus, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	refused := s.tracker.Refused()
-	status := policy.SourceStatus{Accepted: s.tracker.Len() - len(refused), Units: refused}
+	status := policy.SourceStatus{Seq: s.judged, Accepted: s.tracker.Len() - len(refused), Units: refused}
 	for _, f := range refused {
 		if f.State == policy.Kept {
 			status.Kept++
@@ -166,7 +167,7 @@ func (s *Source) take(snapshot Snapshot) policy.Update {
 	var change Change
 	if first := !s.delivered.Load(); first || len(snapshot.Changes) > 0 {
 		s.mu.Lock()
-		change = s.tracker.Update(snapshot.Changes)
+		change, s.judged = s.tracker.Update(snapshot.Changes), snapshot.Seq
 		if first {
 			s.keep(snapshot.Seq, change, s.vanished(change.Revisions))
 			s.delivered.Store(true)
