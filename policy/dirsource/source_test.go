@@ -1,9 +1,11 @@
 package dirsource
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,9 +128,12 @@ func (s *sourceTest) next() policy.Update {
 	return u
 }
 
-// until receives updates up to one with a Seq.
+// until receives updates up to one with a Seq, and returns the last.
 func (s *sourceTest) until(seq uint64) (u policy.Update) {
 	s.t.Helper()
+	if n := len(s.updates); n > 0 {
+		u = s.updates[n-1]
+	}
 	for u.Seq < seq {
 		u = s.next()
 	}
@@ -414,4 +419,74 @@ func TestSourceWithoutState(t *testing.T) {
 		t.Error("Sync after the end")
 	}
 	s.Enforced(u.Seq + 1)
+}
+
+// TestSourceAlongRandomHistories: whatever happens to the files, and however far
+// behind the receiver is, the updates add up to what is in force, and after each
+// run the state directory holds what was in force at the last update that was
+// enforced; if nothing is ever held, what was in force in the end.
+func TestSourceAlongRandomHistories(t *testing.T) {
+	for seed := range uint64(30) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		guarded := seed%2 == 0
+		first := newSourceTest(t, guarded, nil)
+		cfg, kept := first.cfg, ""
+		disk := map[string]File{}
+		change := func(s *sourceTest) {
+			name := string(rune('a'+random.IntN(4))) + ".yaml"
+			switch what := random.IntN(8); {
+			case what == 0 && s == nil:
+				delete(disk, name)
+			case what == 0 && disk[name].Name != "":
+				delete(disk, name)
+				s.lose(name)
+				return
+			case what == 1:
+				disk[name] = File{Name: name, Data: []byte("{")}
+			default: // two files may define one group
+				disk[name] = group(name, string(rune('p'+random.IntN(6))))
+			}
+			if f := disk[name]; s != nil && f.Name != "" {
+				s.find("", f)
+			}
+		}
+		for run := range 4 {
+			s := openSourceTest(t, cfg)
+			s.deliverOnly()
+			s.find("", slices.SortedFunc(maps.Values(disk), func(a, b File) int { return cmp.Compare(a.Name, b.Name) })...)
+			for range random.IntN(30) {
+				switch random.IntN(4) {
+				case 0:
+					if len(s.updates) == 0 || s.updates[len(s.updates)-1].Seq < s.watcher.seq {
+						s.next()
+					}
+				case 1:
+					if n := len(s.updates); n > 0 && !s.updates[n-1].Restored {
+						s.Enforced(s.updates[n-1].Seq)
+						kept = s.groups()
+					}
+				default:
+					change(s)
+				}
+			}
+			s.until(s.watcher.seq)
+			var want []string
+			for _, r := range s.tracker.Revisions() {
+				for _, g := range r.Objects.Groups {
+					want = append(want, r.Name+"="+g.Key.Name)
+				}
+			}
+			s.expect("in force", s.groups(), strings.Join(want, " "))
+			if !guarded {
+				kept = s.groups()
+			}
+			s.stop()
+			if got := s.kept(); got != kept {
+				t.Fatalf("seed %d, run %d: kept %q, want %q", seed, run, got, kept)
+			}
+			for range random.IntN(3) {
+				change(nil)
+			}
+		}
+	}
 }
