@@ -17,6 +17,7 @@ SIZES    ?= 100,1000,10000,100000
 CHURN    ?= 60s
 TIMEOUT  ?= 8m
 FUZZ     ?= 5s
+SAMPLE   ?= 60
 
 # Decoders of manifests and of OpenFlow: package:test.
 FUZZERS = policy/manifest:FuzzDecode flows/openflow:FuzzDecodeFlowStats flows/openflow:FuzzDecodeError \
@@ -75,7 +76,7 @@ bench-agent: provision build ## Measure agent and data path beside the machine's
 	@bin/bench --sizes $(SIZES) --churn $(CHURN) $(if $(ONLY),--only $(ONLY),--doc docs/performance.md)
 
 bench-go: provision ## Run the Go benchmarks; BENCH=expression chooses.
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 200ms -benchmem ./policy/... ./flows/pipeline ./flows/openflow ./ovsdb/vswitch ./controller
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 200ms -benchmem ./policy/... ./flows/... ./ovsdb/... ./controller
 
 soak: provision ## Random policies, chaos and packets, in rounds of SOAK=10m, until one fails or you stop it.
 	@n=0; while :; do \
@@ -88,8 +89,8 @@ soak: provision ## Random policies, chaos and packets, in rounds of SOAK=10m, un
 exact: provision ## Hold the flows against the reference on random policies for SOAK=10m; SEED=n: replay one.
 	REQUIRE_OVS=1 $(GO) test ./flows/compile -count=1 -timeout 0 -v -run '^TestExact$$' $(if $(SEED),-seed $(SEED),-soak $(SOAK))
 
-mutate: provision ## Plant mistakes in what makes flows, one at a time: none survives the tests without a reason. Hours; SAMPLE=50 draws some.
-	$(GO) run ./testbed/mutate $(if $(SAMPLE),-sample $(SAMPLE))
+mutate: provision ## Plant mistakes in what makes flows, one at a time: none survives the tests without a reason. SAMPLE=60 are drawn; 0: all, for hours.
+	$(GO) run ./testbed/mutate -sample $(SAMPLE)
 
 lint: tools ## Run go vet, gofmt and, if it is installed, golangci-lint.
 	$(GO) vet ./...

@@ -12,9 +12,6 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
 
-// errHeld is the answer to a wait for a change that is held.
-var errHeld = errors.New("the change of policy is held: it waits for ovs-sg release")
-
 // guard is what stands between a change of policy and the switch.
 type guard uint8
 

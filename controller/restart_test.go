@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
@@ -291,7 +292,7 @@ func TestFailedIsKept(t *testing.T) {
 		r.sw.mu.Lock()
 		r.sw.fail = nil
 		r.sw.mu.Unlock()
-		if err := r.c.Wait(t.Context()); !errors.Is(err, errHeld) {
+		if err := r.c.Wait(t.Context()); !errors.Is(err, control.ErrHeld) {
 			t.Fatalf("wait: %v", err)
 		}
 		r.stop()

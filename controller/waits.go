@@ -3,6 +3,8 @@ package controller
 import (
 	"context"
 	"time"
+
+	"github.com/ovs-sg/ovs-sg/controller/control"
 )
 
 // progress is the Seq of an update of the source and of a snapshot of OVSDB.
@@ -65,7 +67,7 @@ func (c *Controller) completeWaits() {
 		case w.ctx.Err() != nil:
 			w.result <- w.ctx.Err()
 		case seen && c.desired.held != nil:
-			w.result <- errHeld
+			w.result <- control.ErrHeld
 		case seen && c.phase == settled && c.waits.done.ports >= w.at.ports:
 			c.busySince.Store(time.Now().UnixNano())
 			err := c.enforcer.conn.Barrier(w.ctx)

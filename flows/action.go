@@ -43,8 +43,8 @@ const (
 	nxCTClear        = 43
 )
 
-// Drop in place of the next table ends the way of a packet: what the actions do
-// not output is dropped.
+// Drop, in place of the next table, ends the way of a packet through the tables:
+// the switch drops the packet unless an action outputs it.
 const Drop = -1
 
 // Action is one action in wire form.
@@ -243,7 +243,7 @@ type Conjunction struct {
 	K, N uint8
 }
 
-// Action is the action that adds the clause to a flow.
+// Action returns the action that adds the clause to a flow.
 func (c Conjunction) Action() Action {
 	return nicira(nxConjunction, append([]byte{c.K - 1, c.N}, binary.BigEndian.AppendUint32(nil, c.ID)...)...)
 }
@@ -275,7 +275,7 @@ func (a Actions) Reg(reg Field) (v uint32, ok bool) {
 	return v, ok
 }
 
-// String is the text of ovs-ofctl -O OpenFlow14, behind "actions=".
+// String returns the text of ovs-ofctl -O OpenFlow14, behind "actions=".
 func (a Actions) String() string {
 	var out []string
 	for rest := []byte(a.wire); len(rest) >= 8; {
@@ -298,7 +298,7 @@ func (a Actions) String() string {
 	return strings.Join(out, ",")
 }
 
-// String is the text of ovs-ofctl -O OpenFlow14; an action the pipeline does
+// String returns the text of ovs-ofctl -O OpenFlow14; an action the pipeline does
 // not use is printed as its bytes.
 func (a Action) String() string {
 	if s, ok := a.text(); ok {

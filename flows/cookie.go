@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Cookie says that a flow is ours and what it is about:
+// Cookie says that a flow is the agent's and what the flow is about:
 //
 //	bits 63-52  0x5e6
 //	bits 51-48  layout of the pipeline
@@ -76,7 +76,7 @@ func OtherLayout(s *Set) bool {
 	return false
 }
 
-// Hash is the hash that cookies and numbers are made of: the same on every
+// Hash returns the hash that cookies and numbers are made of: the same on every
 // machine and in every release.
 func Hash(s string) uint64 {
 	h := sha256.Sum256([]byte(s))

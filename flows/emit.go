@@ -1,7 +1,7 @@
 package flows
 
-// An Emitter is called once for each flow that a part of the pipeline consists of.
-// Next is the table to go to, or [Drop].
+// An Emitter takes the flows that a part of the pipeline consists of, one in each
+// call. Next is the table to go to, or [Drop].
 type Emitter func(t Table, priority uint16, cookie Cookie, match Match, next int, as ...Action)
 
 // NewFlow makes a flow. Next is the table to go to, or [Drop].

@@ -7,7 +7,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 )
 
-// TestInfraPortEqual: Equal looks at every field.
+// TestInfraPortEqual checks that Equal compares every field.
 func TestInfraPortEqual(t *testing.T) {
 	var zero flows.InfraPort
 	if !zero.Equal(zero) {
@@ -30,7 +30,7 @@ func TestInfraPortEqual(t *testing.T) {
 	}
 }
 
-// TestKeyCompare: Compare is 0 for equal keys only.
+// TestKeyCompare checks that Compare is 0 for equal keys only.
 func TestKeyCompare(t *testing.T) {
 	keys := []flows.Key{{}, {Table: 1}, {Priority: 1}, {Match: flows.NewMatch(flows.InPort(1))}}
 	if n := reflect.TypeFor[flows.Key]().NumField(); n != len(keys)-1 {
@@ -45,7 +45,7 @@ func TestKeyCompare(t *testing.T) {
 	}
 }
 
-// TestCauseStrings: every cause has its words.
+// TestCauseStrings checks that every cause has a text of its own.
 func TestCauseStrings(t *testing.T) {
 	seen := map[string]bool{}
 	for c := flows.CauseUnidentified; c <= flows.CauseIngress; c++ {

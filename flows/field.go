@@ -268,7 +268,8 @@ func formatAddr(name string, v, m []byte) string {
 	return s + "/" + a.String()
 }
 
-// prefixLen is the number of leading ones of a mask that has no others.
+// prefixLen returns the number of leading ones of a mask; ok is false if the mask
+// has other ones.
 func prefixLen(mask []byte) (int, bool) {
 	n := 0
 	for n < 8*len(mask) && mask[n/8]>>(7-n%8)&1 == 1 {
@@ -282,7 +283,7 @@ func prefixLen(mask []byte) (int, bool) {
 	return n, true
 }
 
-// prefixMask is the inverse of prefixLen; size in bytes.
+// prefixMask returns a mask of size bytes whose leading bits are ones.
 func prefixMask(bits, size int) []byte {
 	m := make([]byte, size)
 	for i := 0; i < bits; i++ {

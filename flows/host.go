@@ -26,7 +26,7 @@ type InfraPort struct {
 	Trunks []uint16
 }
 
-// Equal says whether two ports are the same in every field.
+// Equal reports whether two ports are the same in every field.
 func (p InfraPort) Equal(o InfraPort) bool {
 	return p.OFPort == o.OFPort && p.Access == o.Access && p.Native == o.Native && slices.Equal(p.Trunks, o.Trunks)
 }

@@ -45,7 +45,7 @@ type Term struct {
 	value, mask []byte // mask nil: exact
 }
 
-// Contradicts says whether no packet matches both terms, because they ask for
+// Contradicts reports whether no packet matches both terms, because they ask for
 // different values of the same field. Terms with a mask never contradict.
 func (t Term) Contradicts(o Term) bool {
 	return t.field == o.field && t.mask == nil && o.mask == nil && !bytes.Equal(t.value, o.value)
@@ -187,7 +187,8 @@ func LaterFragment() Term { return Byte(FieldIPFrag, fragAny|fragLater) }
 // ARPOp matches the operation of ARP and RARP.
 func ARPOp(op uint16) Term { return term16(FieldARPOp, op) }
 
-// CT matches connection tracking state: the bits in set are 1, those in clear 0.
+// CT matches connection tracking state: the bits in set must be 1, the bits in
+// clear 0.
 func CT(set, clear CTState) Term {
 	return Term{FieldCTState, binary.BigEndian.AppendUint32(nil, uint32(set)),
 		binary.BigEndian.AppendUint32(nil, uint32(set|clear))}
@@ -361,8 +362,9 @@ func (m Match) String() string {
 	return strings.Join(out, ",")
 }
 
-// protocolWord is the word Open vSwitch prints for an Ethernet type and an IP
-// protocol (-1: none), and whether the word says the protocol too.
+// protocolWord returns the word that Open vSwitch prints for an Ethernet type and
+// an IP protocol (-1: none). coversProto says whether the word tells the protocol
+// too.
 func protocolWord(ethType, proto int) (word string, coversProto bool) {
 	switch ethType {
 	case EthTypeIPv4:

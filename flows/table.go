@@ -104,14 +104,14 @@ var (
 // Values of RegND.
 const (
 	NDLinkLayer = 1 + iota // the link-layer address in it is the VM's
-	NDDone                 // so is the target
+	NDDone                 // and the target of an advertisement is the VM's
 )
 
 // Values of RegFlood.
 const (
 	FloodNone   = iota
 	FloodJudged // track once, then one copy for each VM, judged by its ingress rules
-	FloodCopy   // such a copy
+	FloodCopy   // a copy of a FloodJudged frame
 	FloodDirect // one copy for each VM, no rule governs it
 	FloodTrack  // one copy for each VM, tracked and judged as if it were unicast
 )
@@ -138,7 +138,7 @@ var causes = [...]string{
 	CauseIngress:      "no ingress rule of the responder allows it",
 }
 
-// String is the meaning of the cause in the words of docs/pipeline.md.
+// String returns the meaning of the cause in the words of docs/pipeline.md.
 func (c Cause) String() string {
 	if int(c) < len(causes) && causes[c] != "" {
 		return causes[c]

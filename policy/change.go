@@ -5,13 +5,14 @@ import (
 	"slices"
 )
 
-// RevisionChange is a unit of which another revision is in force now.
+// RevisionChange is a unit before and after a change of the revision in force.
 type RevisionChange struct {
 	Name          string    // of the unit
 	Before, After *Revision // nil: none
 }
 
-// Change is one thing before and after a change.
+// Change is one thing before and after a change. Before is nil if the thing is
+// new, After if it is gone.
 type Change[T any] struct{ Before, After *T } // nil: the thing does not exist
 
 // any returns the thing after the change, or before it if the thing is gone.
@@ -30,8 +31,8 @@ func (c ModelChange) Empty() bool {
 	return len(c.Endpoints) == 0 && len(c.Groups) == 0 && len(c.Members) == 0
 }
 
-// Compose returns the change that c and, after it, next make together. A thing
-// that ends as it began may still be in it.
+// Compose returns the change that c makes and next makes after it. A thing that
+// ends as it began may still be in the result.
 func (c ModelChange) Compose(next ModelChange) ModelChange {
 	return ModelChange{
 		Endpoints: compose(c.Endpoints, next.Endpoints, func(a, b *Endpoint) int { return cmp.Compare(a.OFPort, b.OFPort) }),
@@ -62,7 +63,7 @@ func compose[T any](first, second []Change[T], compare func(a, b *T) int) []Chan
 	return append(append(out, first...), second...)
 }
 
-// Invert returns the changes that lead back.
+// Invert returns the changes that undo the given ones.
 func Invert(changes []RevisionChange) []RevisionChange {
 	inverse := make([]RevisionChange, len(changes))
 	for i, c := range changes {
@@ -71,8 +72,9 @@ func Invert(changes []RevisionChange) []RevisionChange {
 	return inverse
 }
 
-// Merge returns the changes of a and then of b; both are sorted by name, and so
-// is the result. A unit that ends as it began is not in it.
+// Merge returns the changes of a followed by the changes of b. Both lists are
+// sorted by name, and so is the result. A unit that ends as it began is not in
+// the result.
 func Merge(a, b []RevisionChange) []RevisionChange {
 	switch {
 	case len(a) == 0:

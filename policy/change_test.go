@@ -41,7 +41,7 @@ func TestMerge(t *testing.T) {
 
 func TestCompose(t *testing.T) {
 	const nothing = "-"
-	// A change is written: what, which, how it was, how it is now.
+	// The test writes a change as kind, name, before and after.
 	change := func(lines ...string) (c ModelChange) {
 		for _, line := range lines {
 			var what, was, now, key string

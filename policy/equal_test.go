@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestEqual changes every field of what is compared by hand, one at a time: a
-// field that Equal forgets is a change that never reaches the switch.
+// TestEqual changes every field of each type with a hand-written Equal, one at a
+// time. A change of a field that Equal forgets would never reach the switch.
 func TestEqual(t *testing.T) {
 	notices(t, (*Endpoint).Equal)
 	notices(t, (*RuleGroup).Equal)
@@ -16,7 +16,8 @@ func TestEqual(t *testing.T) {
 	notices(t, (*Member).Equal)
 }
 
-// notices checks that equal says no for every single difference of two values.
+// notices checks that equal returns false for every single difference of two
+// values.
 func notices[T any](t *testing.T, equal func(a, b *T) bool) {
 	t.Helper()
 	var a, b T

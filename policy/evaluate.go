@@ -13,7 +13,7 @@ type Party struct {
 	Addr   netip.Addr
 }
 
-// Connection is what is judged: what conntrack tracks.
+// Connection is what Evaluate judges: a connection as conntrack tracks it.
 type Connection struct {
 	Originator, Responder Party
 	Protocol              uint8  // IP protocol number
@@ -51,7 +51,7 @@ type Verdict struct {
 	Ingress Side // of the responder
 }
 
-// Side is what one end says.
+// Side is the judgement of the rules of one end.
 type Side struct {
 	Applies bool     // this end is a local VM port
 	Allowed bool     // true where it does not apply
@@ -60,13 +60,13 @@ type Side struct {
 }
 
 // Evaluate judges c by the policy as the manifests say it. It is the reference
-// for everything else that judges: written from the meaning in the package
-// comment, in the plainest way, with nothing of package resolve in it, and slow.
+// for all other code that judges: it is written from the meaning in the package
+// comment, in the plainest way, shares nothing with package resolve, and is slow.
 //
-// A local originator may only use an address of its own, to which belongs the
-// link-local one of its MAC if it has any IPv6 address. The destination
-// address is not compared with those of a local responder: what reaches a VM's
-// port is judged by the VM's ingress rules.
+// A local originator may only use an address of its own; the link-local address
+// of its MAC is its own if it has any IPv6 address. The destination address is
+// not compared with those of a local responder: what reaches a VM's port is
+// judged by the VM's ingress rules.
 func Evaluate(p *Policy, vifs []VIF, c Connection) Verdict {
 	c.Originator.Addr = c.Originator.Addr.Unmap()
 	c.Responder.Addr = c.Responder.Addr.Unmap()

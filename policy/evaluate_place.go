@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// What follows answers the questions that Evaluate has about interfaces. It
-// searches all objects anew for every question.
+// The functions in this file answer the questions that Evaluate has about
+// interfaces. They search all objects anew for every question.
 
 // attachment is an interface and the VM it belongs to.
 type attachment struct {
@@ -18,8 +18,8 @@ type attachment struct {
 
 func (a attachment) same(b attachment) bool { return a.vm.Key == b.vm.Key && a.n.ID == b.n.ID }
 
-// attachments iterates over every interface by VM, then by id: what several
-// interfaces claim belongs to the first.
+// attachments iterates over every interface by VM, then by id. If several
+// interfaces claim the same thing, it belongs to the first of them.
 func attachments(p *Policy) iter.Seq[attachment] {
 	return func(yield func(attachment) bool) {
 		for _, vm := range p.objects.VirtualMachines { // New has sorted them

@@ -35,8 +35,8 @@ type Endpoint struct {
 	VIF    string
 	OFPort uint16
 	Tag    uint16
-	MAC    MAC          // the one the VM must use; zero if it may use none
-	Addrs  []netip.Addr // the ones the VM may use, sorted
+	MAC    MAC          // the address that the VM must use; zero if it may use none
+	Addrs  []netip.Addr // the addresses that the VM may use, sorted
 	VM     Key          // zero if not Known
 	Known  bool         // some manifest describes this interface
 	VPC    string       // "ns/name"; "" = in no VPC

@@ -2,8 +2,8 @@ package policy
 
 import "slices"
 
-// Policy is everything that manifests define, as plain lists. It does not
-// change, and what its methods return must not be changed either.
+// Policy is everything that manifests define, as plain lists. A Policy does not
+// change, and callers must not change what its methods return.
 type Policy struct {
 	opts    Options
 	objects Objects // each kind sorted by key, each key once

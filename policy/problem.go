@@ -14,7 +14,8 @@ type Position struct {
 	Line, Column int32
 }
 
-// Spot is a Position without its file, which the object around it knows.
+// Spot is a Position without its file. The object that has the Spot has the file
+// too.
 type Spot struct{ Line, Column int32 }
 
 // In returns the Position of s in the file.
@@ -43,14 +44,14 @@ func (p Position) Compare(o Position) int {
 // leaves it in force. It is comparable and implements error.
 type Problem struct {
 	Pos     Position // zero if it is not about a manifest
-	Object  string   // what it is about, such as "SecurityGroup default/web" or "VIF tap0"; may be empty
+	Object  string   // what the problem is about, such as "SecurityGroup default/web" or "VIF tap0"; may be empty
 	Field   string   // path such as "spec.rules[1].port"; may be empty
 	Reason  string
 	Warning bool
 }
 
-// Error returns "file:line:column: field: reason"; Object stands in for the
-// position when there is none.
+// Error returns "file:line:column: field: reason", made Printable; Object stands in
+// for the position when there is none.
 func (p Problem) Error() string {
 	var parts []string
 	if s := p.Pos.String(); s != "" {
@@ -61,7 +62,7 @@ func (p Problem) Error() string {
 	if p.Field != "" {
 		parts = append(parts, p.Field)
 	}
-	return strings.Join(append(parts, p.Reason), ": ")
+	return Printable(strings.Join(append(parts, p.Reason), ": "))
 }
 
 // String returns the same as Error.

@@ -54,7 +54,7 @@ type PortRange struct{ First, Last uint16 }
 // AllPorts is the range of a rule that names no port. It is never changed.
 var AllPorts = PortRange{First: 0, Last: 65535}
 
-// IsAll reports whether r is every port, as in a rule that names none.
+// IsAll reports whether r is every port: the range of a rule that names no port.
 func (r PortRange) IsAll() bool { return r == AllPorts }
 
 // Contains reports whether port is in r.

@@ -22,18 +22,18 @@ type Source interface {
 	// next. The first update without Restored is the whole policy.
 	Updates() <-chan Update
 	// Sync returns the Seq of an update that holds everything that was changed
-	// before the call; that update may have been received already. It fails
-	// when the source cannot say, and when ctx ends.
+	// before the call; that update may have been received already. Sync fails
+	// when the source cannot be read, and when ctx ends.
 	Sync(ctx context.Context) (seq uint64, err error)
-	// Status tells what became of the units. With all it lists every unit, else
-	// those only that are not accepted. ok is false before the first update
-	// without Restored.
+	// Status tells the state of the units. If all is true it lists every unit,
+	// else only the units that are not accepted. ok is false before the first
+	// update without Restored.
 	Status(all bool) (status SourceStatus, ok bool)
 	// Enforced tells the source that every update up to seq, which is that of the
-	// newest update received, is in force in the switch, or was sent there and
-	// will be sent again until it is. A source that keeps what was accepted
-	// across restarts keeps it from then on: an update that the controller holds
-	// back is not enforced. Enforced does not block.
+	// newest update received, is in force in the switch, or was sent to the switch
+	// and will be sent again until it is. A source that keeps accepted content
+	// across restarts keeps it from then on, because an update that the controller
+	// holds back must not be kept. Enforced does not block.
 	Enforced(seq uint64)
 }
 
@@ -41,23 +41,24 @@ type Source interface {
 type Update struct {
 	// Seq numbers the updates of a source; it grows. Numbers may be left out.
 	Seq uint64
-	// Changes are sorted by name, one for each unit of which another revision
-	// is in force.
+	// Changes are sorted by name. There is one for each unit whose revision in
+	// force has changed.
 	Changes []RevisionChange
-	// Since is when the first event came that led to this update; zero if
-	// that is not known.
+	// Since is the time of the first event that led to this update; zero if that
+	// time is not known.
 	Since time.Time
 	// Err says why the source cannot be read now; what was in force stays so.
 	Err error
-	// Restored says that this is not yet the policy, but what was in force in
-	// an earlier run: nothing is enforced because of it, but a change is
-	// judged beside it. Only the first update is; it is never part of another.
+	// Restored says that this is not yet the policy, but what was in force in an
+	// earlier run: the controller enforces nothing because of such an update, but
+	// compares later changes with it. Only the first update may be Restored, and
+	// it is never merged with another.
 	Restored bool
 }
 
-// SourceStatus is what became of the units of a Source.
+// SourceStatus is the state of the units of a Source.
 type SourceStatus struct {
-	Seq                      uint64       // of the update that tells the same; it may not be received yet
+	Seq                      uint64       // of the newest update that the numbers include; it may not be received yet
 	Accepted, Kept, Rejected int          // numbers of units
 	Units                    []UnitStatus // sorted by name
 }
@@ -69,7 +70,7 @@ type Revision struct {
 	Objects Objects
 }
 
-// UnitState says what became of the newest content of a unit.
+// UnitState says whether the newest content of a unit is in force.
 type UnitState uint8
 
 // The states of a unit.
@@ -95,7 +96,7 @@ func (s UnitState) String() string {
 	return "UnitState(" + strconv.Itoa(int(s)) + ")"
 }
 
-// UnitStatus is what became of a unit, and why.
+// UnitStatus is the state of a unit, and the reasons for it.
 type UnitStatus struct {
 	Name   string
 	State  UnitState

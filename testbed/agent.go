@@ -45,7 +45,7 @@ func (o *OVS) StartAgent(program, dir string, args ...string) (*Agent, error) {
 	return a, nil
 }
 
-// PID is its process id.
+// PID returns the agent's process id.
 func (a *Agent) PID() int { return a.cmd.Process.Pid }
 
 // Ready returns when the control socket answers.
@@ -59,7 +59,7 @@ func (a *Agent) Ready(ctx context.Context) error {
 	})
 }
 
-// Status is the output of "ovs-sg status".
+// Status returns the output of "ovs-sg status".
 func (a *Agent) Status(ctx context.Context, args ...string) (string, error) {
 	out, err := Output(exec.CommandContext(ctx, a.program, append([]string{"status", "--control", a.Control}, args...)...))
 	switch {
@@ -74,8 +74,8 @@ func (a *Agent) Status(ctx context.Context, args ...string) (string, error) {
 	return out, err
 }
 
-// Stop ends the agent as an operator does, and by force if it takes longer than
-// the limit. It is an error, with the log, if the agent had ended by itself.
+// Stop ends the agent as an operator does, and by force after the limit. The
+// error, with the log, says that the agent had ended by itself.
 func (a *Agent) Stop(limit time.Duration) error {
 	if err := a.ended(); err != nil {
 		return err
@@ -84,7 +84,7 @@ func (a *Agent) Stop(limit time.Duration) error {
 	return nil
 }
 
-// ended is an error, with the log, when the agent is not running any more.
+// ended returns an error, with the log, when the agent is not running any more.
 func (a *Agent) ended() error {
 	select {
 	case <-a.done:

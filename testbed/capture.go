@@ -23,9 +23,10 @@ type Capture struct {
 	news   chan struct{} // closed and replaced at each frame
 }
 
-// Capture listens at e0 in promiscuous fashion: every frame that the switch
-// delivers, whatever its address, with its VLAN tag; none that the host sends
-// itself. It listens already when it returns. A nil match accepts everything.
+// Capture starts to capture at e0, in promiscuous mode: every frame that the
+// switch delivers, whatever the frame's address, with its VLAN tag, but no frame
+// that the host itself sends. The capture has begun when Capture returns. A nil
+// match accepts every frame.
 func (h *Host) Capture(match func(frame []byte) bool) (*Capture, error) {
 	fd, _, err := h.packetSocket(unix.ETH_P_ALL)
 	if err != nil {
@@ -46,7 +47,7 @@ func (h *Host) Capture(match func(frame []byte) bool) (*Capture, error) {
 	return c, h.keep(c)
 }
 
-// Close ends the capture. It happens with the host's end at the latest.
+// Close ends the capture. The end of the host closes it too.
 func (c *Capture) Close() error { return c.file.Close() }
 
 // Wait returns the first accepted frame, waiting for it if need be.
@@ -66,7 +67,7 @@ func (c *Capture) Wait(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// Got says whether a frame is accepted within the time.
+// Got reports whether a frame is accepted within the time.
 func (c *Capture) Got(within time.Duration) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
@@ -74,7 +75,7 @@ func (c *Capture) Got(within time.Duration) bool {
 	return err == nil
 }
 
-// Frames are the frames accepted so far.
+// Frames returns the frames accepted so far.
 func (c *Capture) Frames() [][]byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -158,7 +159,8 @@ func (h *Host) packetSocket(protocol uint16) (fd, index int, err error) {
 			return err
 		}
 		index = dev.Index
-		// Opened deaf, so that nothing from other devices gets in before bind.
+		// The socket is opened without a protocol, so that it receives no frames
+		// of other devices before bind.
 		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		if err != nil {
 			return err

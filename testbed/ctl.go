@@ -40,8 +40,8 @@ func (o *OVS) run(stdin io.Reader, name string, args ...string) (string, error) 
 	return strings.TrimSpace(out), err
 }
 
-// Output is what a program prints on its standard output. An error has what it
-// prints on the other one.
+// Output runs a program and returns what it prints on standard output. An error
+// has what it prints on standard error.
 func Output(cmd *exec.Cmd) (string, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -52,8 +52,9 @@ func Output(cmd *exec.Cmd) (string, error) {
 	return string(out), err
 }
 
-// Client drives the same switch with typed values: flows, bundles, bridges.
-// Do not parse flows with it: it loses registers and ct fields silently.
+// Client returns a client of this switch that takes typed values: flows, bundles,
+// bridges. Do not parse flows with the client: it loses registers and ct fields
+// silently.
 func (o *OVS) Client() *ovs.Client {
 	return ovs.New(
 		ovs.Exec(func(cmd string, args ...string) ([]byte, error) {
@@ -159,9 +160,9 @@ func numberAfter(s, key string, absent int) int {
 	}
 }
 
-// Purge empties the datapath's flow cache: from now on every packet is treated
-// by the flows of now. Without it the cache follows a change of flows within
-// moments, by itself; a test of the agent should leave that to the agent.
+// Purge empties the datapath's flow cache, so that the present flows decide about
+// every packet from then on. Without Purge the cache follows a change of flows
+// within moments; a test of the agent should leave that to the agent.
 func (o *OVS) Purge() error {
 	_, err := o.Appctl("revalidator/purge")
 	return err
@@ -181,7 +182,7 @@ func (o *OVS) appctlLines(command string, args ...string) ([]string, error) {
 	return strings.Split(text, "\n"), err
 }
 
-// OFPort is the OpenFlow port number that the switch gave an interface.
+// OFPort returns the OpenFlow port number that the switch gave an interface.
 func (o *OVS) OFPort(iface string) (int, error) {
 	text, err := o.Vsctl("get", "Interface", iface, "ofport")
 	if err != nil {

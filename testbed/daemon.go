@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// nursery starts the daemons from one operating system thread that lives as
-// long as they may: Pdeathsig fires when the thread that forked ends, and Go
-// ends a thread whose goroutine exits while locked to it.
+// nursery starts the daemons from one operating system thread, which lives until
+// close: Pdeathsig fires when the thread that forked ends, and Go ends a thread
+// whose goroutine exits while locked to it.
 type nursery struct {
 	calls chan func()
 }

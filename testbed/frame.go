@@ -47,8 +47,8 @@ type Packet struct {
 	TTL            uint8 // default 64
 }
 
-// To is a packet from the first addresses of one host, of the family of dst, to
-// dst on another.
+// To returns a packet from the first addresses of one host, of the family of dst,
+// to dst on another.
 func (h *Host) To(other *Host, dst netip.Addr) Packet {
 	p := Packet{SrcMAC: h.MAC, DstMAC: other.MAC, Src: h.Addr4(), Dst: dst}
 	if dst.Is6() {
@@ -93,7 +93,8 @@ func (p Packet) ip4(proto uint8, id, fragment uint16, payload []byte) []byte {
 	return p.Ethernet(EtherTypeIPv4, p.header4(proto, id, fragment, payload))
 }
 
-// header4: fragment is flags and offset, as in the header.
+// header4 builds an IPv4 packet; fragment is the field of flags and offset in the
+// header.
 func (p Packet) header4(proto uint8, id, fragment uint16, payload []byte) []byte {
 	h := make([]byte, 20, 20+len(payload))
 	h[0], h[8], h[9] = 0x45, p.ttl(), proto
@@ -148,7 +149,7 @@ func (p Packet) UDP(src, dst uint16, payload []byte) []byte {
 	return p.IP(ProtoUDP, p.UDPSegment(src, dst, payload))
 }
 
-// UDPSegment is the datagram without IP, for Fragments.
+// UDPSegment returns the datagram without its IP header, for Fragments.
 func (p Packet) UDPSegment(src, dst uint16, payload []byte) []byte {
 	u := make([]byte, 8, 8+len(payload))
 	be.PutUint16(u, src)
@@ -208,7 +209,7 @@ func icmp(kind, code uint8, rest uint32, payload []byte) []byte {
 	return msg
 }
 
-// transportSum is the checksum of a segment with the pseudo-header. The
+// transportSum returns the checksum of a segment with the pseudo-header. The
 // segment's own checksum field must be zero.
 func (p Packet) transportSum(proto uint8, segment []byte) uint16 {
 	pseudo := append(p.Src.AsSlice(), p.Dst.AsSlice()...)
@@ -227,7 +228,7 @@ func sum16(sum uint32, b []byte) uint32 {
 	return sum
 }
 
-// checksum is the Internet checksum, going on from a sum.
+// checksum returns the Internet checksum (RFC 1071) of b, added to a sum.
 func checksum(sum uint32, b []byte) uint16 {
 	sum = sum16(sum, b)
 	for sum > 0xffff {

@@ -16,8 +16,8 @@ const (
 	ARPReply   = 2
 )
 
-// ARP sends an ARP message that says what the caller likes; the Ethernet
-// addresses are the packet's.
+// ARP builds an ARP message with the given fields; the Ethernet addresses are the
+// packet's.
 func (p Packet) ARP(op uint16, sha net.HardwareAddr, spa netip.Addr, tha net.HardwareAddr, tpa netip.Addr) []byte {
 	return p.Ethernet(EtherTypeARP, arp(op, sha, spa, tha, tpa))
 }
@@ -44,7 +44,8 @@ func (p Packet) hop(kind uint8, rest uint32, body []byte) []byte {
 	return p.ICMP(kind, 0, rest, body)
 }
 
-// linkAddr is the neighbour discovery option source (1) or target (2) address.
+// linkAddr returns the neighbour discovery option source (1) or target (2)
+// address.
 func linkAddr(kind byte, mac net.HardwareAddr) []byte { return append([]byte{kind, 1}, mac...) }
 
 // NeighborSolicit asks for a target; mac is the source link-layer address, nil
@@ -70,10 +71,10 @@ func (p Packet) RouterAdvert() []byte {
 	return p.hop(134, 64<<24|1800, append(make([]byte, 8), linkAddr(1, p.SrcMAC)...))
 }
 
-// AllNodes is where router advertisements go.
+// AllNodes is the multicast address of router advertisements (RFC 4861).
 var AllNodes = netip.MustParseAddr("ff02::1")
 
-// MulticastMAC is the Ethernet address of a multicast group.
+// MulticastMAC returns the Ethernet address of a multicast group.
 func MulticastMAC(group netip.Addr) net.HardwareAddr {
 	b := group.AsSlice()
 	if group.Is4() {
@@ -82,7 +83,7 @@ func MulticastMAC(group netip.Addr) net.HardwareAddr {
 	return net.HardwareAddr{0x33, 0x33, b[12], b[13], b[14], b[15]}
 }
 
-// SolicitedNode is the multicast group at which a target is asked for.
+// SolicitedNode returns the multicast group at which a target is asked for.
 func SolicitedNode(target netip.Addr) netip.Addr {
 	b := target.As16()
 	return netip.AddrFrom16([16]byte{0: 0xff, 1: 2, 11: 1, 12: 0xff, 13: b[13], 14: b[14], 15: b[15]})

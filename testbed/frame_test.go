@@ -72,8 +72,8 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// TestKernelTakesFrames: a host answers what the builders made, so lengths and
-// checksums are right.
+// TestKernelTakesFrames checks that a host answers the frames of the builders, so
+// that lengths and checksums are right.
 func TestKernelTakesFrames(t *testing.T) {
 	o, vm1, vm2 := pair(t)
 	setFlows(t, o, "priority=0 actions=NORMAL")
@@ -165,7 +165,7 @@ func TestVLANUplink(t *testing.T) {
 	}
 }
 
-// parsePcap is the flow that Open vSwitch extracts from a frame.
+// parsePcap returns the flow that Open vSwitch extracts from a frame.
 func parsePcap(t *testing.T, frame []byte) string {
 	t.Helper()
 	pcap := []byte{0xa1, 0xb2, 0xc3, 0xd4, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 1}

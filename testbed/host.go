@@ -28,7 +28,7 @@ type VMConfig struct {
 	// ExternalIDs of the Interface. iface-id (Name) and attached-mac (MAC)
 	// are added unless they are given here; an empty value removes the key.
 	ExternalIDs map[string]string
-	// NoExternalIDs leaves external_ids empty: a port nobody knows.
+	// NoExternalIDs leaves external_ids empty: the port is unidentified.
 	NoExternalIDs bool
 }
 
@@ -246,17 +246,17 @@ func (h *Host) Unplug() error {
 	return err
 }
 
-// OFPort is the port's OpenFlow number, 0 when the host is unplugged.
+// OFPort returns the port's OpenFlow number, 0 when the host is unplugged.
 func (h *Host) OFPort() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.ofport
 }
 
-// Addr4 is the host's first IPv4 address, the zero Addr when it has none.
+// Addr4 returns the host's first IPv4 address, the zero Addr when it has none.
 func (h *Host) Addr4() netip.Addr { return h.first(netip.Addr.Is4) }
 
-// Addr6 is the host's first IPv6 address, the zero Addr when it has none.
+// Addr6 returns the host's first IPv6 address, the zero Addr when it has none.
 func (h *Host) Addr6() netip.Addr { return h.first(netip.Addr.Is6) }
 
 func (h *Host) first(is func(netip.Addr) bool) netip.Addr {
@@ -289,7 +289,7 @@ func (h *Host) Exec(name string, args ...string) (string, error) {
 	return text, err
 }
 
-// NetNS is a path to the host's namespace that nsenter --net and ip link set
+// NetNS returns a path to the host's namespace that nsenter --net and ip link set
 // netns accept while this process lives.
 func (h *Host) NetNS() string {
 	if h.ns == nil {
@@ -298,7 +298,7 @@ func (h *Host) NetNS() string {
 	return h.ns.path()
 }
 
-// keep closes c together with the host.
+// keep has c closed together with the host.
 func (h *Host) keep(c io.Closer) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

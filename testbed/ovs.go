@@ -120,7 +120,7 @@ func (o *OVS) Close() error {
 	for _, h := range o.hosts {
 		h.close()
 	}
-	// Killed, not asked: nothing in there is worth saving.
+	// The daemons are killed, because nothing in the directory is worth saving.
 	errs := append(o.failures, o.switchd.stop(syscall.SIGKILL), o.ovsdb.stop(syscall.SIGKILL))
 	o.nursery.close()
 	if o.ns != nil {
@@ -132,30 +132,31 @@ func (o *OVS) Close() error {
 	return errors.Join(errs...)
 }
 
-// Dir is the run directory: sockets, pid files, logs and the database.
+// Dir returns the run directory: sockets, pid files, logs and the database.
 func (o *OVS) Dir() string { return o.dir }
 
-// Env is what a program needs in its environment to use this switch.
+// Env returns the environment variables that a program needs to use this switch.
 func (o *OVS) Env() []string { return runEnv(o.dir) }
 
-// Bridge is the name of the bridge.
+// Bridge returns the name of the bridge.
 func (o *OVS) Bridge() string { return o.opt.Bridge }
 
-// DB is the database's address in the form that Open vSwitch programs take.
+// DB returns the database's address in the form that Open vSwitch programs take.
 func (o *OVS) DB() string { return "unix:" + filepath.Join(o.dir, "db.sock") }
 
-// Mgmt is the bridge's OpenFlow management socket.
+// Mgmt returns the bridge's OpenFlow management socket.
 func (o *OVS) Mgmt() string { return "unix:" + filepath.Join(o.dir, o.opt.Bridge+".mgmt") }
 
 func (o *OVS) conf() string { return filepath.Join(o.dir, "conf.db") }
 
-// Ctl is the path of the control socket of ovs-vswitchd. As in production the
-// process id is a part of it: a restarted switch has another.
+// Ctl returns the path of the control socket of ovs-vswitchd. As in production
+// the process id is a part of it: a restarted switch has another.
 func (o *OVS) Ctl() string {
 	return filepath.Join(o.dir, fmt.Sprintf("ovs-vswitchd.%d.ctl", o.SwitchdPID()))
 }
 
-// SwitchdPID is the process id of the latest ovs-vswitchd, 0 before the first.
+// SwitchdPID returns the process id of the latest ovs-vswitchd, 0 before the
+// first.
 func (o *OVS) SwitchdPID() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -324,7 +325,8 @@ func checkTools(opt Options) error {
 	return nil
 }
 
-// logTail is what the daemons had to complain about, for error messages.
+// logTail returns the last warnings and errors of the daemons, for error
+// messages.
 func (o *OVS) logTail() string {
 	var b strings.Builder
 	for _, name := range []string{"ovsdb-server", "ovs-vswitchd"} {

@@ -88,7 +88,7 @@ func prefixes(texts ...string) []netip.Prefix {
 	return all
 }
 
-// pair is a switch with two virtual machines that run servers.
+// pair returns a switch with two virtual machines that run servers.
 func pair(t *testing.T) (*OVS, *Host, *Host) {
 	t.Helper()
 	o := New(t, Options{})
@@ -107,7 +107,7 @@ func pair(t *testing.T) (*OVS, *Host, *Host) {
 	return o, hosts[0], hosts[1]
 }
 
-// probes are all kinds of probes from one host to the other.
+// probes returns all kinds of probes from one host to the other.
 func probes(from, to *Host, want bool) []Probe {
 	var all []Probe
 	for _, addr := range to.Addrs {
@@ -217,7 +217,8 @@ func TestReplug(t *testing.T) {
 	}
 }
 
-// TestRemove: a removed host makes room for another with its name and port.
+// TestRemove checks that another host can have the name and port of a removed
+// one.
 func TestRemove(t *testing.T) {
 	o, vm1, vm2 := pair(t)
 	setFlows(t, o, "priority=0 actions=NORMAL")
@@ -288,7 +289,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestDaemonDies: a switch that ended by itself is reported.
+// TestDaemonDies checks that Close reports a daemon that ended by itself.
 func TestDaemonDies(t *testing.T) {
 	o, err := Start(t.Context(), Options{Dummy: true})
 	if err != nil {

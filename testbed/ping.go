@@ -8,7 +8,7 @@ import (
 	"net"
 )
 
-// nonce is a payload prefix of 16 characters.
+// nonce returns a payload prefix of 16 characters.
 func nonce() string { return rand.Text()[:16] }
 
 func (p Probe) ping(ctx context.Context) error {

@@ -16,8 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Timeouts of a probe that says none. One that is to succeed returns as soon
-// as it has, so it may wait long; one that is to fail always costs its timeout.
+// Timeouts of a probe that sets none. A probe that should succeed returns as soon
+// as it has, so it may wait long; a probe that should fail always costs its
+// timeout.
 const (
 	AllowedTimeout = 3 * time.Second
 	DeniedTimeout  = 250 * time.Millisecond
@@ -31,7 +32,7 @@ type Probe struct {
 	SrcPort uint16         // source port; default: any
 	To      netip.AddrPort // the port is not used by ping
 	Size    int            // bytes of payload of udp and ping; default 32
-	Want    bool           // what is expected; it also chooses the default timeout
+	Want    bool           // the expected outcome; it also chooses the default timeout
 	Timeout time.Duration
 
 	// For "frame" only: From sends Frame, Capturer sees one that Match accepts.
@@ -55,7 +56,7 @@ func (p Probe) String() string {
 	return fmt.Sprintf("%s %s to %s, expected %s", p.Proto, p.From.Name, to, want)
 }
 
-// Result is what became of a probe.
+// Result is the outcome of a probe.
 type Result struct {
 	Probe     Probe
 	Reachable bool
@@ -64,7 +65,7 @@ type Result struct {
 	Took      time.Duration
 }
 
-// OK says that the probe worked and ended as expected.
+// OK reports whether the probe worked and ended as expected.
 func (r Result) OK() bool { return r.Err == nil && r.Reachable == r.Probe.Want }
 
 func (r Result) String() string {
@@ -130,7 +131,7 @@ func Matrix(ctx context.Context, probes []Probe, parallel int) []Result {
 	return results
 }
 
-// Surprises are the results that are not as expected.
+// Surprises returns the results that are not as expected.
 func Surprises(results []Result) []Result {
 	var bad []Result
 	for _, r := range results {
@@ -185,7 +186,7 @@ func (p Probe) tcp(ctx context.Context) (string, error) {
 	}
 }
 
-// unanswered are the errors that mean that nothing came back.
+// unanswered reports whether the error means that no answer came.
 func unanswered(err error) bool {
 	for _, e := range []error{context.DeadlineExceeded, os.ErrDeadlineExceeded, unix.ETIMEDOUT, unix.EHOSTUNREACH} {
 		if errors.Is(err, e) {
@@ -231,7 +232,7 @@ func (p Probe) udp(ctx context.Context) (string, error) {
 	return answer, err
 }
 
-// payload is recognisable: no two probes send the same.
+// payload returns a payload that no other probe sends.
 func (p Probe) payload() []byte {
 	payload := bytes.Repeat([]byte("ovs-sg "), p.Size/7+6)
 	if copy(payload, nonce()); p.Size > 0 {
@@ -278,8 +279,8 @@ func exchange(ctx context.Context, c net.PacketConn, send func() error, receive 
 	}
 }
 
-// lost are send errors that mean no more than a lost packet: nobody answers
-// ARP, an ICMP error came back, the queue is full.
+// lost reports whether a send error means no more than a lost packet: no host
+// answers ARP, an ICMP error came back, or the queue is full.
 func lost(err error) bool {
 	for _, e := range []error{unix.EHOSTUNREACH, unix.ECONNREFUSED, unix.ENOBUFS, unix.EPERM, unix.EAGAIN} {
 		if errors.Is(err, e) {

@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// Main is the main function of a program that uses the testbed, once its flags
-// are read: it runs f, whose context a signal ends, so that f can clean up. It
-// returns when all went well, and otherwise exits with what went wrong.
+// Main runs f, the work of a program that uses the testbed. A signal ends the
+// context of f, so that f can clean up. If f fails, Main prints the error and
+// exits with status 1.
 func Main(name string, f func(context.Context) error) {
 	// Debian keeps the daemons where only root's PATH leads.
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")

@@ -24,10 +24,11 @@ type Stream struct {
 	closers        []func()
 }
 
-// end notes why one side gave up.
+// end stores the error that ended one side.
 func (s *Stream) end(err error) { s.broken.CompareAndSwap(nil, &err) }
 
-// alive is an error when one side gave up: silence means nothing then.
+// alive returns the error that ended one side, if any: silence means nothing
+// then.
 func (s *Stream) alive() error {
 	if err := s.broken.Load(); err != nil {
 		return fmt.Errorf("stream is broken: %w", *err)

@@ -29,7 +29,7 @@ func New(tb testing.TB, opt Options) *OVS {
 	return o
 }
 
-// VM is AddVM for a test.
+// VM is like AddVM, but fails the test on an error.
 func (o *OVS) VM(tb testing.TB, cfg VMConfig) *Host {
 	tb.Helper()
 	h, err := o.AddVM(cfg)
@@ -39,7 +39,7 @@ func (o *OVS) VM(tb testing.TB, cfg VMConfig) *Host {
 	return h
 }
 
-// Uplink is AddUplink for a test.
+// Uplink is like AddUplink, but fails the test on an error.
 func (o *OVS) Uplink(tb testing.TB, cfg UplinkConfig) *Host {
 	tb.Helper()
 	h, err := o.AddUplink(cfg)

@@ -6,7 +6,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/ovsdb/unixctl"
 )
 
-// Trace is what ofproto/trace says about a packet.
+// Trace is the parsed output of ofproto/trace.
 type Trace = unixctl.Trace
 
 // Tracer is a unixctl.Tracer whose calls have the time limit of the commands.

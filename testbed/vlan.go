@@ -71,7 +71,8 @@ func (h *Host) openTap(name string) (*os.File, error) {
 			_ = unix.Close(fd)
 			return errno
 		}
-		// Only now: a tap that is attached can be polled.
+		// The file is made only now, because a tap can be polled once it is
+		// attached.
 		file = os.NewFile(uintptr(fd), name)
 		return ipBatch(fmt.Sprintf("link set %s address %s up", name, h.MAC))
 	})

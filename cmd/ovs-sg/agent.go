@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"os/signal"
@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ovs-sg/ovs-sg/controller"
@@ -66,6 +65,7 @@ func (a *agentCmd) Run() error {
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGHUP) // a lost terminal, or a reload: files are read as they change
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	err = a.run(ctx, log)
@@ -74,23 +74,6 @@ func (a *agentCmd) Run() error {
 		return nil
 	}
 	return err
-}
-
-func (a *agentCmd) logger() (*zap.Logger, error) {
-	cfg := zap.NewProductionConfig()
-	cfg.Encoding = a.LogFormat
-	cfg.Sampling = nil
-	cfg.DisableCaller, cfg.DisableStacktrace = true, true
-	cfg.EncoderConfig.EncodeTime = func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
-		e.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z"))
-	}
-	cfg.EncoderConfig.EncodeDuration = zapcore.StringDurationEncoder
-	level, err := zap.ParseAtomicLevel(a.LogLevel)
-	if err != nil {
-		return nil, err
-	}
-	cfg.Level = level
-	return cfg.Build()
 }
 
 func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
@@ -181,7 +164,7 @@ func serveMetrics(ctx context.Context, addr string, c *controller.Controller) er
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", control.Answered(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
 	return serveHTTP(ctx, "metrics", addr, mux)
 }
 
@@ -195,12 +178,13 @@ func serveProfiles(ctx context.Context, addr string) error {
 	return serveHTTP(ctx, "profiles", addr, mux)
 }
 
-func serveHTTP(ctx context.Context, what, addr string, mux *http.ServeMux) error {
-	server := &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
-	defer stop()
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("%s: %w", what, err)
+func serveHTTP(ctx context.Context, what, addr string, h http.Handler) error {
+	l, err := net.Listen("tcp", addr)
+	if err == nil {
+		err = control.ServeHTTP(ctx, l, h)
 	}
-	return ctx.Err()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/policy/dirsource"
@@ -16,8 +18,9 @@ type checkCmd struct {
 	DefaultGroup string   `help:"Name of the group of VMs that list none." default:"default-sto-1"`
 }
 
-// Run implements the check command: errors to stderr, one a line, as
-// "file:line:column: field: reason"; warnings alike, which do not make it fail.
+// Run implements the check command. It prints errors to standard error, one on
+// each line, as "file:line:column: field: reason". It prints warnings in the same
+// way, but does not fail because of them.
 func (c *checkCmd) Run() error {
 	var objects []policy.Objects
 	bad := false
@@ -37,7 +40,7 @@ func (c *checkCmd) Run() error {
 			return err
 		}
 		for _, name := range files {
-			data, err := os.ReadFile(name)
+			data, err := readManifest(name)
 			if err != nil {
 				return err
 			}
@@ -54,6 +57,26 @@ func (c *checkCmd) Run() error {
 		return errSilent
 	}
 	return nil
+}
+
+// readManifest returns the content of a file, as the agent would read it: anything
+// but a regular file is refused before it is read, because reading a FIFO or a
+// device may never end. A file that is too large is cut, one byte after what
+// manifest.Decode accepts.
+func readManifest(name string) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: is not a regular file", name)
+	}
+	return io.ReadAll(io.LimitReader(f, manifest.MaxFileSize+1))
 }
 
 func manifests(path string) ([]string, error) {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -83,9 +84,29 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// check reads regular files only, and no more of a file than the agent reads.
+func TestCheckReadsRegularFiles(t *testing.T) {
+	dir := t.TempDir()
+	fifo, sparse := filepath.Join(dir, "fifo.yaml"), filepath.Join(dir, "sparse.yaml")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(sparse, nil, 0o600), os.Truncate(sparse, 1<<40)); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{fifo: "is not a regular file", "/dev/zero": "is not a regular file", sparse: "is larger than"} {
+		if _, stderr, code := runCLI(t, "check", path); code != 1 || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit %d, %s", path, code, stderr)
+		}
+	}
+}
+
 func TestBadConfigFile(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "config.yaml")
-	for _, c := range []struct{ text, want string }{{"brigde: br0\n", "brigde"}, {"bridge: [\n", "line"}} {
+	for _, c := range []struct{ text, want string }{
+		{"brigde: br0\n", "brigde"}, {"bridge: [\n", "line"},
+		{"resync: 30\n", "resync: 30 has no unit"}, {"resync: 1.5\n", "resync: 1.5 has no unit"},
+	} {
 		if err := os.WriteFile(config, []byte(c.text), 0o644); err != nil {
 			t.Fatal(err)
 		}

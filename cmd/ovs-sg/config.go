@@ -4,13 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
 )
 
-// errSilent is for commands that have said already what is wrong.
+// errSilent is the error of a command that has already printed what is wrong.
 var errSilent = errors.New("failed")
 
 // config is a configuration file: the values of flags by name.
@@ -56,6 +58,11 @@ func (c config) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, er
 	v, ok := c[flag.Name]
 	if !ok {
 		return nil, nil
+	}
+	if flag.Target.Type() == reflect.TypeFor[time.Duration]() {
+		if _, text := v.(string); !text { // a number would count nanoseconds
+			return nil, fmt.Errorf("configuration file: %s: %v has no unit: write 30s, 5m or 1h", flag.Name, v)
+		}
 	}
 	return v, nil
 }

@@ -42,6 +42,16 @@ func main() {
 		if !errors.Is(err, errSilent) {
 			fmt.Fprintln(os.Stderr, "ovs-sg: "+err.Error())
 		}
-		os.Exit(1)
+		code := 1
+		if coded, ok := errors.AsType[*exitError](err); ok {
+			code = coded.code
+		}
+		os.Exit(code)
 	}
+}
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	error
+	code int
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 )
 
-// A service manager hears nothing from an agent whose loop is stuck.
+// An agent whose loop is stuck sends no sign of life to the service manager.
 func TestNotifyStuckLoop(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -48,7 +48,7 @@ func TestNotifyStuckLoop(t *testing.T) {
 	if s := hear(30 * time.Second); s != "READY=1" {
 		t.Errorf("notified of %q, want READY=1", s)
 	}
-	if s := hear(1500 * time.Millisecond); s != "" { // three would have been due
+	if s := hear(1500 * time.Millisecond); s != "" { // three signs of life would have been due
 		t.Errorf("notified of %q though the loop is stuck", s)
 	}
 	cancel()

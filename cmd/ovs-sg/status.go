@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,61 +12,92 @@ import (
 	"time"
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
+	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 const defaultControl = "/run/ovs-sg/control.sock"
 
 type statusCmd struct {
 	Control string        `help:"The agent's control socket." default:"${control}"`
-	Wait    bool          `help:"Return 0 only when every manifest and every OVSDB change made before is in force, confirmed by the switch."`
+	Wait    bool          `help:"Wait until every manifest and every OVSDB change made before is in force, confirmed by the switch; exit 3: in force, but a file is not accepted, 4: held, 1: not in force."`
 	Timeout time.Duration `help:"How long to wait." default:"30s"`
 	Output  string        `short:"o" help:"Output format: text or json." enum:"text,json" default:"text"`
 }
+
+// Exit codes of status --wait, besides 0 and 1.
+const (
+	exitRefused = 3 // in force, but a file is not accepted
+	exitHeld    = 4 // the newest policy is held
+)
 
 // Run implements the status command.
 func (s *statusCmd) Run() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.Timeout)
 	defer cancel()
 	client := control.New(s.Control)
-	if s.Wait {
-		if err := client.Wait(ctx); err != nil {
-			// Show how things are all the same.
-			_ = s.show(client)
-			return err
-		}
+	if !s.Wait {
+		_, err := s.show(client)
+		return err
 	}
-	return s.show(client)
+	err := client.Wait(ctx)
+	st, failed := s.show(client) // the status is of use after an error too
+	switch {
+	case errors.Is(err, control.ErrHeld):
+		return &exitError{err, exitHeld}
+	case err != nil:
+		return err
+	case failed != nil:
+		return failed
+	}
+	return refused(st)
 }
 
-func (s *statusCmd) show(client *control.Client) error {
+// refused returns an error that names the files that are not accepted, or nil.
+func refused(st control.Status) error {
+	var names []string
+	for _, f := range st.Files {
+		if f.State != "accepted" {
+			names = append(names, fmt.Sprintf("%s (%s)", policy.Printable(f.Name), f.State))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return &exitError{errors.New("in force, but not accepted: " + strings.Join(names, ", ")), exitRefused}
+}
+
+// show prints the status and returns it.
+func (s *statusCmd) show(client *control.Client) (st control.Status, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if s.Output == "json" {
-		// As the agent wrote it.
-		body, err := client.StatusJSON(ctx, true)
-		if err != nil {
-			return err
+	if s.Output == "text" {
+		if st, err = client.Status(ctx, false); err == nil {
+			err = printStatus(os.Stdout, st)
 		}
-		_, err = os.Stdout.Write(body)
-		return err
+		return st, err
 	}
-	st, err := client.Status(ctx, false)
+	body, err := client.StatusJSON(ctx, true)
 	if err != nil {
-		return err
+		return st, err
 	}
-	return printStatus(os.Stdout, st)
+	if err := json.Unmarshal(body, &st); err != nil {
+		return st, err
+	}
+	_, err = os.Stdout.Write(body) // as the agent wrote it
+	return st, err
 }
 
 func printStatus(out io.Writer, s control.Status) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	text := policy.Printable
 	fmt.Fprintf(w, "bridge %s: %s", s.Bridge, s.State)
 	if s.Reason != "" {
-		fmt.Fprintf(w, " (%s)", s.Reason)
+		fmt.Fprintf(w, " (%s)", text(s.Reason))
 	}
-	fmt.Fprintf(w, ", %d flows, Open vSwitch %s %s\n", s.Flows, s.OVS, s.Datapath)
+	fmt.Fprintf(w, ", %d flows, Open vSwitch %s %s\n", s.Flows, text(s.OVS), text(s.Datapath))
 	if l := s.Last; l != nil {
 		fmt.Fprintf(w, "last change %s: %s: +%d ~%d -%d flows in %s\n", l.Time.Format(time.RFC3339),
-			strings.Join(l.What, ", "), l.Added, l.Modified, l.Deleted, l.Took.Round(10*time.Microsecond))
+			text(strings.Join(l.What, ", ")), l.Added, l.Modified, l.Deleted, l.Took.Round(10*time.Microsecond))
 	}
 	if n := s.Counts; n.Accepted+n.Kept+n.Rejected > len(s.Files) {
 		fmt.Fprintf(w, "%d files accepted, %d kept, %d rejected\n", n.Accepted, n.Kept, n.Rejected)
@@ -72,28 +105,28 @@ func printStatus(out io.Writer, s control.Status) error {
 	if len(s.Files) > 0 {
 		fmt.Fprintf(w, "\nFILE\tSTATE\n")
 	}
-	var below []string // what would tear a table apart
+	var below []string // lines that would break the tables
 	for _, f := range s.Files {
-		fmt.Fprintf(w, "%s\t%s\n", f.Name, f.State)
+		fmt.Fprintf(w, "%s\t%s\n", text(f.Name), f.State)
 		for _, e := range f.Errors {
-			below = append(below, "error: "+e)
+			below = append(below, text("error: "+e))
 		}
 	}
 	if len(s.Ports) > 0 {
 		fmt.Fprintf(w, "\nPORT\tOFPORT\tKIND\tSTATE\tVM\tADDRESSES\tGROUPS\n")
 	}
 	for _, p := range s.Ports {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.OFPort, p.Kind, p.State, dash(p.VM),
-			dash(strings.Join(p.Addrs, " ")), dash(strings.Join(p.Groups, " ")))
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", text(p.Name), p.OFPort, p.Kind, p.State, dash(text(p.VM)),
+			dash(strings.Join(p.Addrs, " ")), dash(text(strings.Join(p.Groups, " "))))
 		if p.Reason != "" && p.State != "trusted" {
-			below = append(below, p.Name+": "+p.Reason)
+			below = append(below, text(p.Name+": "+p.Reason))
 		}
 	}
 	for _, line := range s.Warnings {
-		below = append(below, "warning: "+line)
+		below = append(below, text("warning: "+line))
 	}
 	for _, line := range s.Notes {
-		below = append(below, "note: "+line)
+		below = append(below, text("note: "+line))
 	}
 	if len(below) > 0 {
 		fmt.Fprintf(w, "\n%s\n", strings.Join(below, "\n"))

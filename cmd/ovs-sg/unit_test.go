@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// The unit says what it has to, and systemd, where there is one, agrees.
+// The unit has the lines that the agent needs, and systemd-analyze, if it is
+// installed, accepts the unit.
 func TestUnit(t *testing.T) {
 	data, err := os.ReadFile("ovs-sg.service")
 	if err != nil {
@@ -31,7 +32,7 @@ func TestUnit(t *testing.T) {
 		t.Log("systemd-analyze is not there to be asked")
 		return
 	}
-	// As it would be on a host that has the program.
+	// The program's path must exist for systemd-analyze, as on a host.
 	unit := filepath.Join(t.TempDir(), "ovs-sg.service")
 	if err := os.WriteFile(unit, []byte(strings.ReplaceAll(text, "/usr/local/bin/ovs-sg", "/bin/true")), 0o644); err != nil {
 		t.Fatal(err)

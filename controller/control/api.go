@@ -1,6 +1,12 @@
 package control
 
-import "time"
+import (
+	"errors"
+	"time"
+)
+
+// ErrHeld is the answer to a wait for a change of policy that is held.
+var ErrHeld = errors.New("the change of policy is held: it waits for ovs-sg release")
 
 // Status is what the agent reports about itself. Its JSON form is the output of
 // "ovs-sg status -o json".

@@ -50,9 +50,13 @@ func (c *Client) StatusJSON(ctx context.Context, all bool) ([]byte, error) {
 }
 
 // Wait returns nil as soon as everything that happened before the call is in
-// force, confirmed by the switch.
+// force, confirmed by the switch. The error is ErrHeld if the change of policy is
+// held.
 func (c *Client) Wait(ctx context.Context) error {
 	_, err := c.call(ctx, http.MethodPost, "/wait")
+	if r, ok := errors.AsType[*refusal](err); ok && r.status == http.StatusConflict {
+		return ErrHeld
+	}
 	return err
 }
 
@@ -82,7 +86,15 @@ func (c *Client) call(ctx context.Context, method, path string) ([]byte, error) 
 		return nil, err
 	}
 	if resp.StatusCode >= 300 {
-		return nil, errors.New(strings.TrimSpace(string(body)))
+		return nil, &refusal{resp.StatusCode, strings.TrimSpace(string(body))}
 	}
 	return body, nil
 }
+
+// refusal is an error that the agent has answered.
+type refusal struct {
+	status int // of HTTP
+	text   string
+}
+
+func (r *refusal) Error() string { return r.text }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -141,6 +142,18 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
+// A wait that ends because the change is held is told from others.
+func TestHeld(t *testing.T) {
+	held := fmt.Errorf("wait: %w", ErrHeld)
+	_, c := serve(t, &agent{wait: func(context.Context) error { return held }, release: ErrHeld})
+	if err := c.Wait(t.Context()); !errors.Is(err, ErrHeld) {
+		t.Errorf("got %v", err)
+	}
+	if err := c.Release(t.Context()); err == nil || errors.Is(err, ErrHeld) {
+		t.Errorf("release: got %v", err)
+	}
+}
+
 func TestCommands(t *testing.T) {
 	_, c := serve(t, &agent{wait: func(context.Context) error { return nil }})
 	if err := c.Wait(t.Context()); err != nil {
@@ -229,6 +242,21 @@ func TestListen(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.Close()
+
+	// What is no socket stays.
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "precious"), filepath.Join(dir, "link")
+	if err := errors.Join(os.WriteFile(file, []byte("text"), 0o600), os.Symlink(left, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{file, link, dir} {
+		if _, err := Listen(path, ""); err == nil || !strings.Contains(err.Error(), "no socket") {
+			t.Errorf("%s: %v", path, err)
+		}
+		if _, err := os.Lstat(path); err != nil {
+			t.Error(err)
+		}
+	}
 
 	if _, err := Listen(filepath.Join(t.TempDir(), "s"), "no-such-group"); err == nil || !strings.Contains(err.Error(), "no-such-group") {
 		t.Errorf("a group that does not exist: %v", err)

@@ -13,14 +13,17 @@ import (
 
 // Listen listens on a Unix socket that only its owner and, unless group is
 // empty, the members of a group may use. Listen makes the socket's directory. A
-// socket that a dead agent left behind is replaced; a socket that answers is
-// an error.
+// socket that a dead agent left behind is replaced; a socket that answers, and
+// anything else in its place, is an error.
 //
 // Listen changes the umask of the whole process for a moment.
 func Listen(path, group string) (net.Listener, error) {
 	if conn, err := net.Dial("unix", path); err == nil {
 		conn.Close()
 		return nil, fmt.Errorf("control socket %s: another agent answers there", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
+		return nil, fmt.Errorf("control socket %s: there is a file that is no socket", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("control socket: %w", err)

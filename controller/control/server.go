@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
 
 // A Backend is an agent as its control socket presents it. Each method returns
@@ -23,24 +25,61 @@ type Backend interface {
 	Release(ctx context.Context) error
 }
 
+// Limits of the clients of a server. The agent needs its file descriptors for
+// itself: clients that do nothing, or read nothing, must not use them up.
+const (
+	maxClients    = 64              // at a time; others wait to be accepted
+	headerTimeout = 2 * time.Second // for the header of a request, from the connection on
+	idleTimeout   = 2 * time.Second // between two requests
+	maxHeader     = 16 << 10        // bytes
+)
+
+// writeTimeout is the time in which a client must have read an answer.
+const writeTimeout = 10 * time.Second
+
 // Serve answers requests with what a Backend says, until ctx ends. Serve closes
 // the listener, and always returns an error: that of ctx or that of the
 // listener.
 func Serve(ctx context.Context, l net.Listener, b Backend) error {
-	server := &http.Server{Handler: handler(b), ReadHeaderTimeout: 5 * time.Second,
-		BaseContext: func(net.Listener) context.Context { return ctx }}
+	return ServeHTTP(ctx, l, handler(b))
+}
+
+// ServeHTTP serves HTTP until ctx ends, to few clients at a time, none of which can
+// hold a connection without making use of it. ServeHTTP closes the listener, and
+// always returns an error: that of ctx or that of the listener. A handler sets the
+// deadline for its answer itself, if there is to be one.
+func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+	server := &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(netutil.LimitListener(l, maxClients)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return ctx.Err()
+}
+
+// answer sets the deadline for an answer that begins now.
+func answer(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+}
+
+// Answered wraps a handler whose answers are ready at once: a client must read them
+// soon.
+func Answered(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer(w)
+		h.ServeHTTP(w, r)
+	})
 }
 
 func handler(b Backend) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		s, err := b.Status(r.Context(), r.URL.Query().Get("files") != "refused")
+		answer(w)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
@@ -48,17 +87,24 @@ func handler(b Backend) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s)
 	})
-	mux.HandleFunc("POST /wait", command(b.Wait, http.StatusServiceUnavailable))
-	mux.HandleFunc("POST /release", command(b.Release, http.StatusConflict))
+	mux.HandleFunc("POST /wait", command(b.Wait, func(err error) int {
+		if errors.Is(err, ErrHeld) {
+			return http.StatusConflict
+		}
+		return http.StatusServiceUnavailable
+	}))
+	mux.HandleFunc("POST /release", command(b.Release, func(error) int { return http.StatusConflict }))
 	return mux
 }
 
-// command runs a command without a result; failure is the HTTP status of its
+// command runs a command without a result; failure returns the HTTP status of its
 // error.
-func command(run func(context.Context) error, failure int) http.HandlerFunc {
+func command(run func(context.Context) error, failure func(error) int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if err := run(r.Context()); err != nil {
-			http.Error(w, err.Error(), failure)
+		err := run(r.Context())
+		answer(w)
+		if err != nil {
+			http.Error(w, err.Error(), failure(err))
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)

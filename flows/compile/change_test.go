@@ -8,7 +8,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// changeOf is what differs between two models.
+// changeOf returns what differs between two models.
 func changeOf(a, b *policy.Model) policy.ModelChange {
 	type place struct{ vpc, addr string }
 	return policy.ModelChange{

@@ -1,10 +1,10 @@
 // Package compile makes the flows of a host out of a model, and keeps them up to
 // date while the model changes.
 //
-// The product is [Compiler]: it is told what changes in the model and returns
-// which flows change. [Full] makes all flows at once; it is the reference that the
-// tests hold the Compiler against, and what the Compiler falls back to when numbers
-// collide.
+// [Compiler] is the product: it takes the changes of the model and returns the
+// changes of the flows. [Full] makes all flows at once; it is the reference that
+// the tests hold the Compiler against, and what the Compiler falls back to when
+// numbers collide.
 //
 // Both give numbers to classes, VPCs, sets of groups and conjunctions (ids.go) and
 // have the flows made by package pipeline. The Compiler also gives out the epochs

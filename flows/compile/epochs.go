@@ -9,8 +9,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// Class tells apart the classes of VM ports that have the same VPC and groups, and
-// has the epochs of the class.
+// Class has the index and the epochs of a class of VM ports, which have the same
+// VPC and groups. Index tells apart the classes with the same VPC and groups.
 //
 // Epochs belong to classes and not to ports, so that a change of rules costs the
 // same flows whatever the number of ports. A port whose groups grow keeps its
@@ -21,7 +21,7 @@ type Class struct {
 	Epochs flows.Epochs
 }
 
-// classID is what all ports of a class have in common. Comparable.
+// classID is the VPC and the groups of a class. It is comparable.
 type classID struct {
 	vpc, groups string // groups: see setKey
 }
@@ -31,13 +31,13 @@ func (id classID) groupIDs() []string { return groupsOf(id.groups) }
 
 func classIDOf(e *policy.Endpoint) classID { return classID{e.VPC, setKey(e.Groups)} }
 
-// classKey names a class. Comparable.
+// classKey names a class. It is comparable.
 type classKey struct {
 	classID
 	index uint32
 }
 
-// String is the text whose hash is the number of the class.
+// String returns the text whose hash is the number of the class.
 func (k classKey) String() string {
 	s := "class " + k.vpc + "\x00" + k.groups
 	if k.index > 0 {
@@ -112,8 +112,8 @@ func (t *epochTracker) begin() {
 	clear(t.changed)
 }
 
-// step brings the classes up to date with what became of endpoints and rules,
-// and of members: left are the groups of a VPC that some member has left.
+// step brings the classes up to date after endpoints, rules and members have
+// changed. left holds the groups of a VPC that some member has left.
 func (t *epochTracker) step(endpoints []policy.Change[policy.Endpoint], rules ruleSets, left map[groupInVPC]bool) {
 	t.begin()
 	// Ports that leave their classes.
@@ -183,8 +183,8 @@ func (t *epochTracker) raiseShrunk(rules ruleSets, left map[groupInVPC]bool) {
 	}
 }
 
-// raiseReferring is a step that raises the epochs of a direction wherever rules
-// refer to members.
+// raiseReferring makes a step of its own, which raises the epochs of a direction
+// in all classes whose rules refer to members.
 func (t *epochTracker) raiseReferring(d policy.Direction, rules map[string]*groupRules) {
 	t.begin()
 	for _, list := range t.classes {
@@ -231,8 +231,8 @@ func (t *epochTracker) withEpochs(id classID, epochs flows.Epochs) *portClass {
 	return t.at(classKey{classID: id}, epochs)
 }
 
-// at returns the class with a key if it has certain epochs, else a new class, whose
-// index is another if the key's is taken.
+// at returns the class with a key if the class has certain epochs, else a new
+// class, with another index if the key's index is taken.
 func (t *epochTracker) at(k classKey, epochs flows.Epochs) *portClass {
 	taken := map[uint32]bool{}
 	for _, c := range t.classes[k.classID] {
@@ -267,7 +267,7 @@ func (t *epochTracker) above(id classID, epochs flows.Epochs) *portClass {
 	return t.withEpochs(id, flows.Epochs{e, e})
 }
 
-// adoptable says whether the flows in force were made for the same VM.
+// adoptable reports whether the flows in force were made for the same VM.
 func (t *epochTracker) adoptable(e *policy.Endpoint) bool {
 	number, ok := t.adopted.ports[e.OFPort]
 	if !ok || t.adopted.owners[e.OFPort] != ownerOf(e) {
@@ -277,9 +277,9 @@ func (t *epochTracker) adoptable(e *policy.Endpoint) bool {
 	return ok
 }
 
-// likelyIndexes is how many indexes of a class are tried to find the index that
-// the class's number is the hash of. Low indexes are taken first, so there is
-// hardly ever one beyond the first few.
+// likelyIndexes is the number of indexes that readopt tries until the hash of the
+// class is the class's number. Low indexes are taken first, so there is hardly
+// ever one beyond the first few.
 const likelyIndexes = 256
 
 // readopt returns the class of an endpoint that was in a class before a restart:

@@ -11,9 +11,9 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// TestEpochs: what the epochs promise holds in histories in which bundles do
-// not reach the switch, the agent is started anew with or without knowing what
-// it had accepted, epochs begin anew, and host and datapath change.
+// TestEpochs checks what the epochs promise in random histories: bundles do not
+// reach the switch, the agent starts anew with or without its state directory,
+// epochs begin anew, and host and datapath change.
 func TestEpochs(t *testing.T) {
 	histories, steps := 400, 40
 	if testing.Short() || raceEnabled {
@@ -48,8 +48,8 @@ func TestEpochs(t *testing.T) {
 	}
 }
 
-// agent does with a compiler what the controller does, and remembers what the
-// epochs of the flows in force have promised.
+// agent uses a compiler as the controller does, and remembers what the epochs of
+// the flows in force have promised.
 type agent struct {
 	dice
 	c         *compile.Compiler
@@ -67,8 +67,8 @@ func newAgent(d dice) *agent {
 	return &agent{dice: d, c: compile.New(), was: &policy.Model{}, installed: &flows.Set{}, promises: newPromises()}
 }
 
-// restart begins anew with the flows in force, restored with the members that
-// there were.
+// restart begins anew with the flows in force; restored says that the members of
+// before are known.
 func (a *agent) restart(restored bool) {
 	members := a.was.Members
 	a.c, a.was, a.first, a.known, a.forget = compile.New(), &policy.Model{}, true, false, false
@@ -97,7 +97,8 @@ func (a *agent) step(m *policy.Model, host flows.Host) error {
 		return fmt.Errorf("alone %v: %w", alone, err)
 	}
 	if a.forget {
-		// What is committed until the bundle takes effect has epochs of before.
+		// Connections that are committed before the bundle takes effect carry the
+		// epochs of before.
 		if was := a.promises.previous; was != nil && wrapped {
 			for _, e := range m.Endpoints {
 				for _, d := range []policy.Direction{policy.Egress, policy.Ingress} {
@@ -117,8 +118,8 @@ func (a *agent) step(m *policy.Model, host flows.Host) error {
 	return a.promises.check(l)
 }
 
-// startedAnew makes sure that another agent that finds the flows in force, and
-// everything else as it was, changes nothing.
+// startedAnew checks that a new agent that finds the same flows in force, policy
+// and host changes nothing.
 func (a *agent) startedAnew(m *policy.Model, host flows.Host) error {
 	other := newAgent(a.dice)
 	other.installed, other.first = a.installed, true
@@ -130,7 +131,7 @@ func (a *agent) startedAnew(m *policy.Model, host flows.Host) error {
 	return err
 }
 
-// compile is what turns the flows in force into those of a model.
+// compile returns the delta that turns the flows in force into those of a model.
 func (a *agent) compile(m *policy.Model, host flows.Host) (delta flows.Delta, alone, wrapped bool, err error) {
 	first := a.first
 	delta, alone, err = a.c.Update(changeOf(a.was, m), host)
@@ -160,7 +161,8 @@ func (a *agent) compile(m *policy.Model, host flows.Host) (delta flows.Delta, al
 	return delta, alone, wrapped, err
 }
 
-// apply makes the switch follow, and holds its flows against Full.
+// apply applies a delta to the switch, and compares the switch's flows with
+// Full's.
 func (a *agent) apply(delta flows.Delta, m *policy.Model, host flows.Host) (*loaded, error) {
 	a.known = true
 	delta.ApplyTo(a.installed)
@@ -169,8 +171,8 @@ func (a *agent) apply(delta flows.Delta, m *policy.Model, host flows.Host) (*loa
 	return l, asCompiled(a.c, m, host, a.installed)
 }
 
-// asCompiled says whether flows that came about step by step are those that
-// Full makes of the whole.
+// asCompiled checks that the flows that the steps led to are those that Full
+// makes of the whole.
 func asCompiled(c *compile.Compiler, m *policy.Model, host flows.Host, installed *flows.Set) error {
 	classes, highest := c.State()
 	want, err := c.Reference(compile.Input{Model: m, Host: host, Classes: classes, HighestEpoch: highest})
@@ -196,7 +198,7 @@ func (a *agent) follow(t *testing.T, m *policy.Model, host flows.Host) *loaded {
 	return l
 }
 
-// TestAdopt: who keeps which epochs when the agent is started anew.
+// TestAdopt checks which ports keep their epochs when the agent starts anew.
 func TestAdopt(t *testing.T) {
 	member := func(vpc string, n byte, groups ...string) policy.Member {
 		return policy.Member{VPC: vpc, Addr: netip.AddrFrom4([4]byte{10, 0, 0, n}), Groups: groups, VM: policy.Key{Namespace: "d", Name: fmt.Sprint("vm", n)}}
@@ -273,7 +275,8 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// TestRaise: each time epochs are new, of those whose rules refer to members.
+// TestRaise checks that RaiseEpochs gives new epochs, each time, to the classes
+// whose rules refer to members.
 func TestRaise(t *testing.T) {
 	c, installed := settled(t, crowd(3, 2))
 	for range 3 {
@@ -305,8 +308,8 @@ func TestRaise(t *testing.T) {
 	}
 }
 
-// TestWrap: after the highest epoch all are low, and nobody keeps what was
-// written while the connections were forgotten.
+// TestWrap checks that all epochs are low after the highest one, and that no port
+// keeps an epoch that was written while the connections were forgotten.
 func TestWrap(t *testing.T) {
 	m := crowd(4, 2)
 	c, _ := settled(t, m)

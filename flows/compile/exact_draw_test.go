@@ -59,7 +59,7 @@ func newProber(d dice, l, before *loaded) *prober {
 			}
 		}
 	}
-	// As often as all of these together: the VMs' own, which groups stand for.
+	// The VMs' addresses, for which groups stand, are as frequent as all others.
 	n := map[bool]int{false: len(p.addrs[false]), true: len(p.addrs[true])}
 	for len(p.addrs[false]) < 2*n[false] || len(p.addrs[true]) < 2*n[true] {
 		had := len(p.addrs[false]) + len(p.addrs[true])
@@ -123,8 +123,8 @@ func (p *prober) outside(v6 bool) end {
 
 var dhcpPorts = []uint16{67, 68, 546, 547}
 
-// service draws protocol and destination port. DHCP is the agent's business
-// and no rule's.
+// service draws protocol and destination port, but never DHCP, which no rule
+// decides about.
 func (p *prober) service(v6 bool) (proto uint8, sport, dport uint16) {
 	sport = uint16(1024 + p.IntN(60000))
 	s := service{one[uint8](p.dice, flows.ProtoTCP, flows.ProtoUDP, flows.ProtoICMP, flows.ProtoICMPv6, flows.ProtoSCTP, 2, 4, 41, 47, 50, 51, 112, 136), p.port()}
@@ -162,8 +162,8 @@ func (p *prober) frame(from, to end, network uint16) packet {
 	return k
 }
 
-// side draws what ct_label says of one side: what is up to date only if that
-// is allowed.
+// side draws one side's part of ct_label. It draws the present epoch only if the
+// side allows the connection.
 func (p *prober) side(ofport uint16, d policy.Direction, allowed bool) (port, epoch uint32) {
 	own, now := uint32(ofport), p.l.epoch(ofport, d)
 	if ofport != 0 && allowed && p.odds(2) {
@@ -180,11 +180,11 @@ func (p *prober) side(ofport uint16, d policy.Direction, allowed bool) (port, ep
 	}
 }
 
-// connection draws one. Most random ones are denied, so it tries for better;
-// and where rules err is close to what they allow, so it often goes one step
-// aside from there.
+// connection draws a connection. Most random ones are denied, so it prefers
+// allowed ones; mistakes are likely at the edges of rules, so it often goes one
+// step aside.
 func (p *prober) connection() (orig, resp end, conn tuple, now policy.Verdict, ok bool) {
-	if p.before != nil && p.odds(3) { // what was allowed, and is no more
+	if p.before != nil && p.odds(3) { // a connection that was allowed and is not any more
 		for range 25 {
 			if orig, resp, conn, ok = p.ruled(); !ok || !p.before.evaluate(orig.ofport(), resp.ofport(), conn).Allowed {
 				continue
@@ -241,7 +241,8 @@ func (p *prober) connection() (orig, resp end, conn tuple, now policy.Verdict, o
 	return orig, resp, conn, p.l.evaluate(orig.ofport(), resp.ofport(), conn), true
 }
 
-// ruled draws a connection that some rule speaks of, now or before.
+// ruled draws a connection that some rule matches, of this policy or the one
+// before.
 func (p *prober) ruled() (orig, resp end, conn tuple, ok bool) {
 	model := p.l.model
 	if p.before != nil && p.odds(2) {
@@ -368,9 +369,9 @@ func (p *prober) packets() (ks []packet) {
 	own := orig.e == nil || slices.Contains(orig.e.Addrs, orig.addr)
 	if !own {
 		add(forth, "est", label())
-		return ks // never got an answer
+		return ks // the connection never got an answer
 	}
-	if now.Allowed { // what the first packet has written
+	if now.Allowed { // the entry that the first packet has written
 		add(forth, "est", written(p.l))
 		add(back, "est|rpl", written(p.l))
 	}
@@ -387,7 +388,7 @@ func (p *prober) packets() (ks []packet) {
 		add(forth, "inv", label())
 		add(back, "inv", label())
 	}
-	if p.odds(3) { // ICMP errors, from the end or from a router before it
+	if p.odds(3) { // ICMP errors, from the other end or from a router on the way
 		icmp, kind := uint8(flows.ProtoICMP), uint16(3)
 		if v6 {
 			icmp, kind = flows.ProtoICMPv6, 1
@@ -405,7 +406,7 @@ func (p *prober) packets() (ks []packet) {
 			add(k, state, label())
 		}
 	}
-	if p.before != nil { // what the policy before has written
+	if p.before != nil { // the entry that the policy before has written
 		if was := p.before.evaluate(orig.ofport(), resp.ofport(), conn); was.Allowed {
 			n := len(ks)
 			add(forth, one(p.dice, "new", "est"), written(p.before))
@@ -418,7 +419,7 @@ func (p *prober) packets() (ks []packet) {
 	return ks
 }
 
-// multicast draws a frame for many, for choice one that some VM gets.
+// multicast draws a frame for many hosts, preferably one that some VM gets.
 func (p *prober) multicast() (ks []packet) {
 	for range one(p.dice, 1, 25) {
 		ks = p.toMany()
@@ -439,7 +440,7 @@ func (p *prober) toMany() []packet {
 	if p.odds(3) || to == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		mac = policy.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	}
-	if p.odds(3) { // an address of one in a frame for many
+	if p.odds(3) { // a unicast address in a frame for many
 		to = one(p.dice, p.addrs[v6]...)
 	}
 	from := p.outside(v6)
@@ -462,7 +463,7 @@ func (p *prober) toMany() []packet {
 		k.state = one(p.dice, "new", "est")
 		ks = append(ks, k)
 	}
-	if from.e == nil && group { // as if it belonged to something
+	if from.e == nil && group { // a state and a label as of an open connection
 		k.state = one(p.dice, "est|rpl", "rel")
 		ks = append(ks, k)
 	}
@@ -480,13 +481,13 @@ func (p *prober) toMany() []packet {
 	return ks
 }
 
-// odd draws frames that are nobody's, or pass the host by.
+// odd draws frames that belong to no VM, or do not concern the host.
 func (p *prober) odd() []packet {
 	v6 := p.odds(3)
 	network := one[uint16](p.dice, 0, 10, 20, 30, 40)
 	k := p.frame(p.outside(v6), p.outside(v6), network)
 	switch p.IntN(3) {
-	case 0: // a VLAN that the port has not
+	case 0: // a VLAN that the port does not carry
 		k.vlan = one[uint16](p.dice, 0, 10, 20, 30)
 	case 1: // a MAC that is in another network
 		k.to = policy.MAC{2, 0, 0, 0, 0, byte(1 + p.IntN(5))}

@@ -7,12 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// TestExactInfrastructure: what no rule governs. Nothing is allowed to the two
-// VMs of the network, at ports 1 and 2, so what passes passes without rules.
+// TestExactInfrastructure checks the packets that no rule governs. No rule allows
+// anything to the two VMs of the network, at ports 1 and 2, so each packet that
+// passes does so without rules.
 func TestExactInfrastructure(t *testing.T) {
 	b := newLab(t)
 	w := &world{epochs: map[uint16]uint32{}, content: policy.Nothing}
@@ -22,19 +22,12 @@ func TestExactInfrastructure(t *testing.T) {
 			addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, n}), netip.AddrFrom16([16]byte{0: 0xfd, 15: n})}}}})
 		w.vifs = append(w.vifs, policy.VIF{Name: id, OFPort: uint16(n), IfaceID: id, MAC: hostPorts[i].mac})
 	}
-	// One more, in VLAN 10, with the first one's MAC.
+	// A third VM, in VLAN 10, has the MAC of the first.
 	w.vms = append(w.vms, worldVM{ns: "blue", name: "c", ifaces: []worldIface{{id: "c"}}})
 	w.vifs = append(w.vifs, policy.VIF{Name: "c", OFPort: 11, Tag: 10, IfaceID: "c", MAC: hostPorts[0].mac})
 	load := func() {
 		t.Helper()
-		l, err := w.resolve()
-		if err != nil {
-			t.Fatal(err)
-		}
-		set, err := compile.Full(l.input())
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, set := w.compiled(t)
 		if err := b.o.ReplaceFlows(set.String()); err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +136,7 @@ func TestExactInfrastructure(t *testing.T) {
 	for _, test := range tests {
 		ask(test.name, test.flow, test.want)
 	}
-	// Where rules allow everything, it stays so, but for what rules govern.
+	// Where rules allow everything, only the packets that rules govern change.
 	w.groups = []worldGroup{{ns: "default", name: "web", rules: []worldRule{{yaml: "direction: Ingress"}, {yaml: "direction: Egress"}}}}
 	for i := range w.vms {
 		w.vms[i].groups = []string{"web"}

@@ -13,8 +13,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// TestExactCollisions: numbers are hashes, and hashes collide. With next to
-// no bits left of them the verdicts are the same.
+// TestExactCollisions checks that the verdicts are the same when hashes, from
+// which all numbers are made, collide: the hashes here have next to no bits.
 func TestExactCollisions(t *testing.T) {
 	b := newLab(t)
 	var n tally
@@ -43,21 +43,14 @@ func TestExactCollisions(t *testing.T) {
 	t.Logf("%d worlds, %d packets, %d delivered", n.worlds.Load(), n.packets.Load(), n.delivered.Load())
 }
 
-// TestExactOrder: the order of the input never shows, and a difference that is
-// applied leaves what was desired.
+// TestExactOrder checks that the flows do not depend on the order of the input,
+// and that applying a Diff leads to the desired flows.
 func TestExactOrder(t *testing.T) {
 	old := &flows.Set{}
 	for seed := range uint64(60) {
 		d := newDice(seed)
 		w := d.world()
-		l, err := w.resolve()
-		if err != nil {
-			t.Fatal(err)
-		}
-		set, err := compile.Full(l.input())
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, set := w.compiled(t)
 		turned := w.clone()
 		shuffle(d, turned.groups)
 		shuffle(d, turned.subnets)
@@ -99,7 +92,7 @@ func shuffle[T any](d dice, s []T) {
 	d.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
 }
 
-// bulk is a world with one VM at port 1 in one group, whose rules are the
+// bulk returns a world with one VM at port 1 in one group, whose rules are the
 // lines.
 func bulk(rules iter) *world {
 	w := &world{epochs: map[uint16]uint32{1: 1, 2: 1}}
@@ -119,7 +112,7 @@ func bulk(rules iter) *world {
 
 type iter = func(yield func(string) bool)
 
-// inbound is a first packet from outside to the VM at port 1.
+// inbound returns a first packet from outside to the VM at port 1.
 func inbound(src string, proto uint8, port uint16) packet {
 	k := packet{inPort: trunkPort, eth: policy.MAC{0xe, 0, 0, 0, 0, 1}, to: hostPorts[0].mac, src: netip.MustParseAddr(src),
 		dst: netip.AddrFrom4([4]byte{10, 9, 9, 1}), proto: proto, sport: 4000, dport: port, state: "new"}
@@ -127,11 +120,12 @@ func inbound(src string, proto uint8, port uint16) packet {
 	return k
 }
 
-// twoClasses makes conjunctions of what otherwise are plain flows.
+// twoClasses is the case with a second class, which makes conjunctions of rules
+// that would otherwise be plain flows.
 const twoClasses = "5,000 ranges of ports to two classes"
 
-// TestExactLimits: more rules than one flow has room for share an identity, a
-// service, a prefix or a group.
+// TestExactLimits checks more rules than one flow has room for that share a
+// class, a service, a prefix or a group.
 func TestExactLimits(t *testing.T) {
 	b := newLab(t)
 	ports := 65535
@@ -207,14 +201,7 @@ func TestExactLimits(t *testing.T) {
 				w.vms[1].groups = append(w.vms[1].groups, "app")
 				w.vifs = append(w.vifs, policy.VIF{Name: "vm2", OFPort: 2, IfaceID: "v2", MAC: hostPorts[1].mac})
 			}
-			l, err := w.resolve()
-			if err != nil {
-				t.Fatal(err)
-			}
-			set, err := compile.Full(l.input())
-			if err != nil {
-				t.Fatal(err)
-			}
+			l, set := w.compiled(t)
 			if err := b.install(set, false); err != nil {
 				t.Fatal(err)
 			}
@@ -236,9 +223,9 @@ func TestExactLimits(t *testing.T) {
 	}
 }
 
-// TestExactFlood: a multicast of one VM reaches 600 others, each judged. (Open
-// vSwitch gives a packet 4,096 lookups, of which a copy needs six: with about
-// 680 VMs in a network it drops judged multicast.)
+// TestExactFlood checks that a multicast of one VM reaches 600 others, and that
+// each copy is judged. (Open vSwitch gives a packet 4,096 lookups, of which a
+// copy needs six: with about 680 VMs in a network it drops judged multicast.)
 func TestExactFlood(t *testing.T) {
 	b := newLab(t)
 	w := &world{epochs: map[uint16]uint32{}}
@@ -256,14 +243,7 @@ func TestExactFlood(t *testing.T) {
 		w.epochs[uint16(200+i)] = 1
 	}
 	for _, w.userspace = range []bool{false, true} {
-		l, err := w.resolve()
-		if err != nil {
-			t.Fatal(err)
-		}
-		set, err := compile.Full(l.input())
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, set := w.compiled(t)
 		if err := b.install(set, false); err != nil {
 			t.Fatal(err)
 		}
@@ -274,8 +254,8 @@ func TestExactFlood(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The ports are not there; the switch says where it would have sent to,
-		// and of the sender that it would not.
+		// The ports do not exist; the trace says to which ports the switch would
+		// have sent, and that the sender is none of them.
 		copies := strings.Count(r.Text, "output port is ")
 		if copies != n+1 || !r.Reaches(trunkPort) || strings.Contains(r.Text, ">>>> over") {
 			t.Errorf("userspace %v: %d copies, want %d; outside: %v", w.userspace, copies, n+1, r.Outputs)
@@ -283,8 +263,8 @@ func TestExactFlood(t *testing.T) {
 	}
 }
 
-// TestCompileOFPorts: an ofport that is no connection tracking zone is refused
-// in words.
+// TestCompileOFPorts checks that the compiler refuses an ofport that is no
+// connection tracking zone.
 func TestCompileOFPorts(t *testing.T) {
 	for ofport, ok := range map[uint16]bool{1: true, 0x7ffe: true, 0x7fff: true, 0x8000: false, 0xf000: false, 0xfeff: false, 0xffff: false} {
 		w := bulk(func(func(string) bool) {})
@@ -303,18 +283,12 @@ func TestCompileOFPorts(t *testing.T) {
 	}
 }
 
-// TestExactEpochsOfNobody: a port whose class nobody gives has the epochs 1.
+// TestExactEpochsOfNobody checks that a port without a class in Input.Classes has
+// the epochs 1.
 func TestExactEpochsOfNobody(t *testing.T) {
 	w := newDice(3).world()
 	clear(w.epochs)
-	l, err := w.resolve()
-	if err != nil {
-		t.Fatal(err)
-	}
-	none, err := compile.Full(l.input())
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, none := w.compiled(t)
 	in, want := l.input(), map[uint16]flows.Epochs{}
 	in.Classes = map[uint16]compile.Class{}
 	for _, v := range w.vifs {
@@ -328,7 +302,7 @@ func TestExactEpochsOfNobody(t *testing.T) {
 	if none.String() != ones.String() {
 		t.Error(flows.Diff(none, ones))
 	}
-	if read := compile.ClassNumbers(ones); !maps.Equal(read, want) {
+	if read := compile.InstalledEpochs(ones); !maps.Equal(read, want) {
 		t.Errorf("read back %v, want %v", read, want)
 	}
 }

@@ -14,15 +14,15 @@ import (
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
-// tuple is a connection as its first packet had it.
+// tuple is the addresses and ports of a connection's first packet.
 type tuple struct {
 	src, dst     netip.Addr
 	proto        uint8
 	sport, dport uint16 // or ICMP type and code; 0 where the protocol has none
 }
 
-// packet is one question to the flows: a frame, and what connection tracking
-// would say of it.
+// packet is one question to the flows: a frame, and its connection tracking
+// state.
 type packet struct {
 	inPort       uint16
 	vlan         uint16 // of the tag; 0: none
@@ -34,8 +34,8 @@ type packet struct {
 	state        string // "new", "est", "est|rpl", "rel", "rel|rpl", "inv"
 	label        flows.Label
 	conn         tuple
-	// carried: the label is what a policy before this one left. Nothing but the
-	// policy of now may then decide.
+	// carried: the label was written under an earlier policy. Only the present
+	// policy may then decide.
 	carried bool
 }
 
@@ -46,8 +46,8 @@ func hasPorts(proto uint8) bool {
 	return proto == flows.ProtoTCP || proto == flows.ProtoUDP || proto == flows.ProtoSCTP
 }
 
-// String is the packet in the syntax of ofproto/trace. The tuple goes with it
-// from the start: see ctSurvives.
+// String returns the packet in the syntax of ofproto/trace. The tuple goes with
+// it from the start: see ctSurvives.
 func (k packet) String() string {
 	var b strings.Builder
 	in := strconv.Itoa(int(k.inPort))
@@ -88,8 +88,7 @@ func (k packet) String() string {
 	return b.String()
 }
 
-// ctNext are the states of the passes behind the first; a spare one does no
-// harm.
+// ctNext returns the states of the passes after the first; too many do no harm.
 func (k packet) ctNext() []string {
 	return slices.Repeat([]string{"trk," + strings.ReplaceAll(k.state, "|", ",")}, 8)
 }
@@ -97,13 +96,13 @@ func (k packet) ctNext() []string {
 // output is a copy of the packet at an OpenFlow port.
 type output struct{ ofport, vlan uint16 }
 
-// answer is what becomes of a packet.
+// answer is the fate of a packet.
 type answer struct {
 	outputs []output // sorted
-	// commits are the connection tracking entries that are written: "zone
-	// label".
+	// commits are the connection tracking entries that the packet writes, as
+	// "zone label".
 	commits []string
-	zone    int    // in which the packet was tracked first; -1: it was not
+	zone    int    // in which the packet was tracked first; -1: the packet was not tracked
 	why     string // for people
 }
 
@@ -146,7 +145,7 @@ func (w *world) resolve() (*loaded, error) {
 	return l, nil
 }
 
-// epoch is that of a port's class; 0: no port.
+// epoch returns the epoch of a port's class, 0 if there is no such port.
 func (l *loaded) epoch(ofport uint16, d policy.Direction) uint32 {
 	if ofport == 0 {
 		return 0
@@ -183,7 +182,7 @@ func (l *loaded) evaluate(orig, resp uint16, c tuple) policy.Verdict {
 	})
 }
 
-// networkAt is the network of a frame at an infrastructure port.
+// networkAt returns the network of a frame at an infrastructure port.
 func networkAt(k packet) (network uint16, ok bool) {
 	switch k.inPort {
 	case trunkPort, localPort:
@@ -236,7 +235,8 @@ func (l *loaded) judge(k packet, network, from, to uint16) judgement {
 	}
 	j.allowed = egress && ingress && k.state != "inv"
 	if l.w.userspace && k.later && k.to[0]&1 == 0 && !k.related() && k.state != "inv" {
-		// Its fate is the first fragment's: the commit holds it until then.
+		// A later fragment has the fate of the first: the commit holds it until
+		// the first comes.
 		j.allowed = true
 	}
 	if j.allowed && stale && !k.related() {
@@ -249,7 +249,7 @@ func (j judgement) why() string {
 	return fmt.Sprintf("egress: %+v\ningress: %+v", j.verdict.Egress, j.verdict.Ingress)
 }
 
-// want is what the reference says becomes of a packet.
+// want returns the fate of a packet by the reference.
 func (l *loaded) want(k packet) answer {
 	nothing := func(why string) answer { return answer{zone: -1, why: why} }
 	from, network := uint16(0), uint16(0)
@@ -288,7 +288,7 @@ func (l *loaded) want(k packet) answer {
 	return a.sorted()
 }
 
-// wantMany is want for a frame to a multicast address.
+// wantMany is like want, for a frame to a multicast address.
 func (l *loaded) wantMany(k packet, from, network uint16) answer {
 	a := answer{zone: -1}
 	ports := func(yield func(uint16)) {
@@ -349,11 +349,11 @@ func (l *loaded) wantMany(k packet, from, network uint16) answer {
 	return a.sorted()
 }
 
-// answerOf reads a trace.
+// answerOf reads the answer from a trace.
 func answerOf(k packet, r testbed.Trace) (answer, error) {
 	a := answer{zone: -1}
 	n := 0
-	vlans := []uint16{k.vlan} // with which each pass begins
+	vlans := []uint16{k.vlan} // the VLAN with which each pass begins
 	var walk func(actions string, vlan uint16) error
 	walk = func(actions string, vlan uint16) error {
 		for _, act := range splitTopLevel(actions) {

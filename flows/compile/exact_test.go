@@ -95,10 +95,10 @@ func (l *loaded) input() compile.Input {
 	return compile.Input{Model: l.model, Host: flows.Host{Infra: hostInfra, Userspace: l.w.userspace}, Classes: l.classes, HighestEpoch: l.highestEpoch}
 }
 
-// install makes a set the only flows of the switch, but for the one that makes
-// the switch forget what a packet was tracked as before it came: it goes, so
-// that ofproto/trace carries the original tuple and the label it was given
-// through ct() and behind. TestExactForgets is about that flow.
+// install makes a set the only flows of the switch, without the flow for packets
+// that were tracked before they came (classifyTracked). That flow would make the
+// switch forget the original tuple and the label that ofproto/trace was given.
+// TestExactForgets is about that flow.
 func (b *lab) install(set *flows.Set, asText bool) error {
 	set = set.Clone()
 	set.Delete(forgetting)
@@ -166,8 +166,8 @@ func worldPair(d dice) (l, before *loaded, err error) {
 	return l, before, nil
 }
 
-// renew gives out the epochs for both as the agent would, after an epoch to
-// start from, and holds the compiler to what Full says.
+// renew gives out the epochs for both worlds as the agent would, from a first
+// epoch on, and compares the compiler with Full.
 func renew(l, before *loaded, start uint32) error {
 	c := compile.New()
 	c.StartAt(start)
@@ -189,7 +189,7 @@ func follow(c *compile.Compiler, was *policy.Model, l *loaded, installed *flows.
 	if err == nil && !ok {
 		var all *flows.Set
 		if all, err = c.Flows(); err == nil && len(was.Endpoints) == 0 {
-			// Members who left while nobody looked.
+			// Some members may have left while no agent ran.
 			egress, ingress := compile.MembersShrank(all, installed)
 			if egress {
 				c.RaiseEpochs(policy.Egress)
@@ -315,7 +315,7 @@ func TestExact(t *testing.T) {
 		n.worlds.Load(), n.packets.Load(), n.many.Load(), n.carried.Load(), n.revoked.Load(), n.delivered.Load(), time.Since(start).Seconds())
 }
 
-// fails says whether a smaller world shows a failure too.
+// fails returns the failure that a smaller world shows, "" if it shows none.
 func (b *lab) fails(w, before *world, k packet) (text string) {
 	l, err := w.resolve()
 	if err != nil {
@@ -329,7 +329,7 @@ func (b *lab) fails(w, before *world, k packet) (text string) {
 		if renew(l, was, 0) != nil {
 			return ""
 		}
-		// The label is what that policy would have written.
+		// The label is the one that the policy before would have written.
 		from, to := k.inPort, uint16(0)
 		if e := l.endpoint(from); e != nil {
 			to = l.at(e.Tag, k.to)
@@ -400,8 +400,8 @@ func (b *lab) shrink(f *failure) string {
 	return out
 }
 
-// without takes the i-th piece of the world away; false if there are not so
-// many.
+// without takes the i-th piece of the world away. The result is false if there
+// are fewer pieces.
 func (w *world) without(i int) bool {
 	drop := func(n int) (int, bool) {
 		if i < n {
@@ -458,8 +458,8 @@ func (w *world) without(i int) bool {
 	return false
 }
 
-// TestExactForgets: what a packet brings with it from another's connection
-// tracking counts for nothing.
+// TestExactForgets checks that the connection tracking state with which a packet
+// comes in does not count.
 func TestExactForgets(t *testing.T) {
 	b := newLab(t)
 	l, _, err := worldPair(newDice(1))
@@ -484,7 +484,7 @@ func TestExactForgets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(r.Passes) > 1 { // how it comes back from ct()
+			if len(r.Passes) > 1 { // the state with which the packet comes back from ct()
 				pass := r.Passes[1]
 				if strings.Contains(pass.Flow, "ct_label") || strings.Contains(pass.Flow, "ct_nw_src") || strings.Contains(pass.Flow, "ct_ipv6_src") {
 					t.Fatalf("still remembered: %s", r.Text)

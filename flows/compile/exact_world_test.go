@@ -6,15 +6,17 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/policy"
 	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
-// A world is a policy and the host it is enforced on: what exact_test.go
-// judges. It is kept as the text's parts, so that it can be made smaller piece
-// by piece, and reaches the compiler as YAML, as in production.
+// A world is a policy and the host that enforces it; exact_test.go judges its
+// packets. A world consists of pieces of YAML, so that it can be made smaller
+// piece by piece, and reaches the compiler as YAML, like a policy in production.
 type world struct {
 	content   policy.DefaultContent
 	userspace bool // the datapath's
@@ -30,8 +32,8 @@ type worldGroup struct {
 	rules    []worldRule
 }
 
-// worldRule is the YAML of a rule, and what of it the choice of connections
-// goes by.
+// worldRule is the YAML of a rule, and the parts of the rule that the choice of
+// connections uses.
 type worldRule struct {
 	yaml        string
 	proto       uint8 // 0: all
@@ -55,7 +57,7 @@ type worldIface struct {
 	addrs           []netip.Addr
 }
 
-// yaml is the policy as an operator would write it.
+// yaml returns the policy as an operator would write it.
 func (w *world) yaml() string {
 	var b strings.Builder
 	head := func(api, kind, ns, name, more string) {
@@ -123,7 +125,7 @@ func (w *world) String() string {
 	return b.String()
 }
 
-// load reads the text as the agent does.
+// load decodes and resolves the YAML as the agent does.
 func (w *world) load() (*policy.Policy, error) {
 	objects, problems := manifest.Decode(manifest.File{Name: "world.yaml", Data: []byte(w.yaml())})
 	p, more := policy.New([]policy.Objects{objects}, policy.Options{DefaultContent: w.content})
@@ -133,6 +135,20 @@ func (w *world) load() (*policy.Policy, error) {
 		}
 	}
 	return p, nil
+}
+
+// compiled resolves the world and returns the flows that Full makes of it.
+func (w *world) compiled(t testing.TB) (*loaded, *flows.Set) {
+	t.Helper()
+	l, err := w.resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := compile.Full(l.input())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, set
 }
 
 // The host is the same in all worlds: VM ports in four networks with the same
@@ -182,8 +198,8 @@ func where(network uint16) []output {
 	return out
 }
 
-// dice draws worlds. Names, addresses and ports are few, so that whatever can
-// overlap does.
+// dice draws worlds. There are few names, addresses and ports, so that everything
+// that can overlap does.
 type dice struct{ *rand.Rand }
 
 func newDice(seed uint64) dice { return dice{rand.New(rand.NewPCG(seed, 0x5e6))} }

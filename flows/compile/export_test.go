@@ -21,14 +21,14 @@ func (c *Compiler) State() (map[uint16]Class, uint32) {
 	return c.epochs.byPort(), c.epochs.persisted
 }
 
-// Reference is Full with the compiler's hash.
+// Reference is like Full, with the compiler's hash.
 func (c *Compiler) Reference(in Input) (*flows.Set, error) { return fullWith(in, c.hash) }
 
-// Stepwise says whether the next step can be made by itself.
+// Stepwise reports whether the next step can be made by itself.
 func (c *Compiler) Stepwise() bool { return c.index != nil }
 
-// ClassNumbers returns the epochs that flows tell, by ofport.
-func ClassNumbers(s *flows.Set) map[uint16]flows.Epochs {
+// InstalledEpochs returns the epochs that are read back from flows, by ofport.
+func InstalledEpochs(s *flows.Set) map[uint16]flows.Epochs {
 	in := readInstalled(s)
 	out := map[uint16]flows.Epochs{}
 	for port, number := range in.ports {
@@ -43,5 +43,5 @@ func (c *Compiler) Hash() func(string) uint64 { return c.hash }
 // ContentKey is contentKey.
 var ContentKey = contentKey
 
-// SameClass says whether two ports may be in one class.
+// SameClass reports whether two ports may be in one class.
 func SameClass(a, b *policy.Endpoint) bool { return classIDOf(a) == classIDOf(b) }

@@ -90,7 +90,8 @@ type fullCompiler struct {
 	remotes [2]remoteNumbers    // by policy.Direction
 }
 
-// remoteNumbers is what differs between the remote tables of egress and ingress.
+// remoteNumbers has the numbers of the sets of groups in one of the two remote
+// tables.
 type remoteNumbers struct {
 	// refs are, by VPC, the groups to whose members rules of some endpoint refer.
 	refs map[string]map[string]bool
@@ -100,7 +101,7 @@ type remoteNumbers struct {
 	setOf []string
 }
 
-// emit is a flows.Emitter.
+// emit implements flows.Emitter.
 func (c *fullCompiler) emit(t flows.Table, priority uint16, cookie flows.Cookie, match flows.Match, next int, as ...flows.Action) {
 	c.add(flows.NewFlow(t, priority, cookie, match, next, as...))
 }
@@ -212,7 +213,7 @@ func (c *fullCompiler) members(d policy.Direction) {
 	}
 }
 
-// clauseKey is what makes two clauses share a flow.
+// clauseKey identifies a clause flow: clauses with the same key share the flow.
 type clauseKey struct {
 	priority uint16
 	match    flows.Match
@@ -272,7 +273,7 @@ func (c *fullCompiler) rule(d policy.Direction, r ruleParts, clauses map[clauseK
 	c.add(pipeline.Conjunction(d, priority, r.cookie, r.id))
 }
 
-// crowded says that some clause flow at a priority has no room left.
+// crowded reports whether a clause flow at the priority has no room left.
 func crowded(clauses map[clauseKey][]flows.Conjunction, priority uint16, dims [][]flows.Match) bool {
 	for _, d := range dims {
 		for _, m := range d {

@@ -21,8 +21,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite want.flows in testdata")
 
-// scenario is one story of testdata: a policy, the ports of a host, and the
-// flows that they must give.
+// scenario is one story of testdata: a policy, the ports of a host, and the flows
+// that the compiler must make of them.
 type scenario struct {
 	name  string
 	in    compile.Input
@@ -30,7 +30,7 @@ type scenario struct {
 	arch  *txtar.Archive
 	path  string
 	ports []portLine
-	// tables are those that the story shows; empty: all.
+	// tables are the tables that the story shows; empty: all.
 	tables []string
 }
 

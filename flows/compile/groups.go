@@ -9,7 +9,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// directions are the two in which rules are asked, in the order of the tables.
+// directions has both directions, in the order in which the tables ask their
+// rules.
 var directions = [...]policy.Direction{policy.Egress, policy.Ingress}
 
 // setKey names a set of groups, sorted.
@@ -76,7 +77,8 @@ func contents(groups []*groupRules, d policy.Direction) []string {
 	return slices.Compact(out)
 }
 
-// subset says whether others allow everything that groups allow.
+// subset reports whether others allow everything in a direction that groups
+// allow.
 func subset(groups, others []*groupRules, d policy.Direction) bool {
 	if slices.Equal(groups, others) {
 		return true
@@ -102,7 +104,7 @@ func pickGroups(from map[string]*groupRules, ids []string) []*groupRules {
 	return out
 }
 
-// portRanges are the ports that rules name, by protocol.
+// portRanges returns the ports that rules name, by protocol.
 func portRanges(groups []*groupRules) map[policy.Protocol][]policy.PortRange {
 	out := map[policy.Protocol][]policy.PortRange{}
 	for _, g := range groups {
@@ -115,14 +117,16 @@ func portRanges(groups []*groupRules) map[policy.Protocol][]policy.PortRange {
 	return out
 }
 
-// fingerprint is 40 bits that stay the same as long as the rules of a direction
-// allow the same, apart from who the members of groups are. It is never made with
-// another hash than flows.Hash: connections outlive a restart on the word of it.
+// fingerprint returns 40 bits that stay the same as long as the rules of a
+// direction allow the same; the members of groups do not count. The hash is
+// always flows.Hash, because the cookies of the flows in force carry
+// fingerprints, and a restarted agent keeps the epochs of a class only if the
+// fingerprint is the same.
 func fingerprint(vpc string, d policy.Direction, contents []string) uint64 {
 	return flows.Hash("rules "+vpc+"\x00"+d.String()+"\x00"+strings.Join(contents, "\x00")) & flows.ObjectMask
 }
 
-// fingerprints are those of both directions, for what groups allow.
+// fingerprints returns the fingerprints of what groups allow, by direction.
 func fingerprints(vpc string, groups []*groupRules) (out [2]uint64) {
 	for _, d := range directions {
 		out[d] = fingerprint(vpc, d, contents(groups, d))
@@ -152,9 +156,9 @@ func (rs ruleSets) groups(set string, before bool) []*groupRules {
 	return out
 }
 
-// shrinks says for each direction whether the change allows less to ports that
-// move from one VPC and groups to another: not all that their rules said before is
-// said after, or a member that they let in has left, see left.
+// shrinks reports, for each direction, whether ports that move from class was to
+// class now are allowed less after the change: a rule is missing, or a member has
+// left a group that a rule refers to (see left).
 func (rs ruleSets) shrinks(was, now classID, left map[groupInVPC]bool) (out [2]bool) {
 	before, after := rs.groups(was.groups, true), rs.groups(now.groups, false)
 	for d := range out {

@@ -12,8 +12,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// TestHistory: a compiler that is told of change after change has, after each,
-// the flows that Full makes of the whole; and the epochs keep what they
+// TestHistory checks that a compiler has, after each change of a random history,
+// the flows that Full makes of the whole, and that the epochs keep what they
 // promise.
 func TestHistory(t *testing.T) {
 	histories, steps := 100, 40
@@ -73,7 +73,7 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// only is a hash that is the same for some keys and good for all others.
+// only returns a hash that is the same for some keys and good for all others.
 func only(same uint64, keys ...string) func(string) uint64 {
 	return func(s string) uint64 {
 		if slices.Contains(keys, s) {
@@ -120,7 +120,7 @@ func (d dice) alter(w *world) {
 			w.vifs = append(w.vifs, policy.VIF{Name: fmt.Sprintf("vm%d", hp.ofport), OFPort: hp.ofport, Tag: hp.tag, MAC: hp.mac,
 				IfaceID: w.vms[d.IntN(len(w.vms))].ifaces[0].id})
 		}
-	case n == 10 && len(w.vifs) > 0: // another's now
+	case n == 10 && len(w.vifs) > 0: // the port is another VM's now
 		p := port()
 		p.MAC[4] ^= 1
 		p.IfaceID = w.vms[d.IntN(len(w.vms))].ifaces[0].id
@@ -148,8 +148,8 @@ type promised struct {
 
 func newPromises() *promises { return &promises{at: map[promise]*promised{}} }
 
-// check holds the epochs against what was allowed with them before: all that
-// must be allowed still. And no epoch changes without need.
+// check checks that everything that was allowed with the present epochs is still
+// allowed, and that no epoch changes without need.
 func (ps *promises) check(l *loaded) error {
 	for i := range l.model.Endpoints {
 		e := &l.model.Endpoints[i]
@@ -195,7 +195,7 @@ func (ps *promises) check(l *loaded) error {
 	return nil
 }
 
-// shrank says whether some rule is gone or some member that one refers to.
+// shrank reports whether a rule is gone, or a member that a rule refers to.
 func shrank(before, after *policy.Model, was, now *policy.Endpoint, d policy.Direction) bool {
 	rules := allowedBy(after, now, d, inRules)
 	for r := range allowedBy(before, was, d, inRules) {
@@ -217,15 +217,15 @@ func shrank(before, after *policy.Model, was, now *policy.Endpoint, d policy.Dir
 	})
 }
 
-// How allowedBy writes the members of groups: as the rule does, as addresses
-// of the group, or as mere addresses.
+// The ways in which allowedBy writes the members of groups: as the rule does, as
+// addresses of the group, or as addresses alone.
 const (
 	inRules = iota
 	inMembers
 	inAddresses
 )
 
-// allowedBy lists what the rules of an endpoint say.
+// allowedBy lists what the rules of an endpoint allow.
 func allowedBy(m *policy.Model, e *policy.Endpoint, d policy.Direction, how int) map[string]bool {
 	out := map[string]bool{}
 	for _, g := range m.Groups {

@@ -2,9 +2,9 @@ package compile
 
 import "slices"
 
-// numbers gives every key a number of its own, never 0: the key's hash, so
-// that it stays the same whatever else there is, or, if a smaller key has
-// that one, the next that is free.
+// numbers returns a different number for every key, never 0. The number is the
+// key's hash, which does not depend on the other keys; if a smaller key has that
+// number, it is the next number that is free.
 func numbers(keys []string, hash func(string) uint64) map[string]uint32 {
 	keys = slices.Clone(keys)
 	slices.Sort(keys)
@@ -43,7 +43,7 @@ func newIDPool(hash func(string) uint64) *idPool {
 	return &idPool{hash: hash, byKey: map[string]*pooledID{}, byNumber: map[uint32]*pooledID{}}
 }
 
-// acquire counts a use of a key; began says that it is the first.
+// acquire counts a use of a key; began says that it is the first use.
 func (p *idPool) acquire(key string) (x *pooledID, began bool) {
 	x = p.byKey[key]
 	if x == nil {
@@ -57,8 +57,8 @@ func (p *idPool) acquire(key string) (x *pooledID, began bool) {
 	return x, x.uses == 1
 }
 
-// release takes a use back; ended says that it was the last. The number is free
-// after the next sweep.
+// release ends one use of a key; ended says that it was the last use. The number
+// is free after the next sweep.
 func (p *idPool) release(x *pooledID) (ended bool) {
 	if x.uses--; x.uses > 0 {
 		return false
@@ -78,7 +78,7 @@ func (p *idPool) sweep() {
 	p.idle = p.idle[:0]
 }
 
-// of is the number of a key in use; 0 if it is not.
+// of returns the number of a key in use, 0 if the key is not in use.
 func (p *idPool) of(key string) uint32 {
 	if x := p.byKey[key]; x != nil {
 		return x.number

@@ -1,7 +1,8 @@
 package compile
 
-// This file is the product, the Compiler; full.go has the reference that it is held
-// against, to which it falls back when numbers collide.
+// This file has the product, the Compiler. full.go has the reference: the tests
+// compare the two, and the Compiler falls back to the reference when numbers
+// collide.
 
 import (
 	"slices"
@@ -11,8 +12,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// Compiler keeps the flows of a host up to date: it is told what changes in
-// the model and returns which flows change with it, at a cost that depends on the
+// Compiler keeps the flows of a host up to date: it takes the changes of the
+// model and returns the changes of the flows, at a cost that depends on the
 // change alone. The deltas add up to what Full returns for the whole model. It
 // also gives out the epochs. Use New.
 type Compiler struct {
@@ -38,10 +39,10 @@ func newWith(hash func(string) uint64) *Compiler {
 // had before a restart, so that the epochs of ports for which nothing changed stay.
 func (c *Compiler) Adopt(installed *flows.Set) { c.epochs.adopt(readInstalled(installed)) }
 
-// Update takes a change in and returns the flows that change with it. Alone is
-// false if the delta by itself does not tell: then compare what [Compiler.Flows]
-// returns with the flows in force. Errors: an ofport beyond the connection tracking
-// zones. After an error, too, only Flows tells.
+// Update applies a change of the model and returns the flows that change with it.
+// If alone is false, or after an error, the delta is not enough: the caller then
+// compares what [Compiler.Flows] returns with the flows in force. Errors: an
+// ofport beyond the connection tracking zones.
 func (c *Compiler) Update(change policy.ModelChange, host flows.Host) (d flows.Delta, alone bool, err error) {
 	diff := c.take(change)
 	c.epochs.step(change.Endpoints, diff.rules, diff.left)
@@ -98,7 +99,7 @@ func (c *Compiler) Flows() (*flows.Set, error) {
 	return fullWith(c.Input(), c.hash)
 }
 
-// Wrapped says whether the last change made the epochs begin anew, so that all
+// Wrapped reports whether the last change made the epochs begin anew, so that all
 // connections have to be forgotten.
 func (c *Compiler) Wrapped() bool { return c.epochs.wrapped }
 
@@ -127,7 +128,7 @@ func (c *Compiler) Input() Input {
 	return Input{Model: m, Host: c.host, Classes: c.epochs.byPort(), HighestEpoch: c.epochs.persisted}
 }
 
-// whole returns the change that makes everything out of nothing, in no order.
+// whole returns the change from the empty model to the Compiler's, in no order.
 func (c *Compiler) whole() (ch policy.ModelChange) {
 	for _, e := range c.endpoints {
 		ch.Endpoints = append(ch.Endpoints, policy.Change[policy.Endpoint]{After: e})
@@ -145,14 +146,16 @@ func (c *Compiler) whole() (ch policy.ModelChange) {
 	return ch
 }
 
-// modelDiff tells what was before a change of the model.
+// modelDiff holds the state before a change of the model, as far as the index
+// needs it.
 type modelDiff struct {
 	rules ruleSets
 	left  map[groupInVPC]bool // groups of a VPC that some member has left
 	gone  []*member           // members that differ or are gone, as they were
 }
 
-// take notes the new model.
+// take puts a change into the Compiler's copy of the model and returns the state
+// before.
 func (c *Compiler) take(ch policy.ModelChange) modelDiff {
 	diff := modelDiff{rules: ruleSets{after: c.groups, before: map[string]*groupRules{}}, left: map[groupInVPC]bool{}}
 	for _, e := range ch.Endpoints {

@@ -9,14 +9,14 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// flowIndex is what a Compiler knows of the flows that it has returned: the numbers
-// given out, and which flows come from what. For a member it keeps nothing, as the
-// flows of a member can be made again.
+// flowIndex is what a Compiler remembers of the flows that it has returned: the
+// numbers that it gave out, and the flows of each class, group, port and network.
+// It has no flows of members, because these can be made again.
 type flowIndex struct {
 	class, vpc, conj *idPool
 	sets             [2]*idPool             // of groups, by direction
 	refs             [2]map[groupInVPC]int  // how many classes refer to the members
-	referred         [2]map[groupInVPC]bool // of the refs counted in this step: were they above 0 before
+	referred         [2]map[groupInVPC]bool // for each of refs that this step counts: was it above 0 before
 	remotes          [2]map[string][]uint32 // numbers of the sets that a group is in
 	locals           map[string][]uint32    // numbers of the classes that have a group
 
@@ -34,10 +34,10 @@ type flowIndex struct {
 	service      map[policy.Protocol]*servicePorts
 
 	removed, added []flows.Flow // by this step; a flow may be in both
-	needsFull      bool         // only Full can tell the flows
+	needsFull      bool         // only Full can make the flows
 }
 
-// classFlows is what comes from a class.
+// classFlows has the numbers, the flows and the references of a class.
 type classFlows struct {
 	number, vpc *pooledID // vpc is nil for a class in no VPC
 	flows       []flows.Flow
@@ -57,14 +57,16 @@ func newFlowIndex(hash func(string) uint64) *flowIndex {
 	return ix
 }
 
-// replace notes that flows take the place of others, and returns the new flows.
+// replace notes that the step removes the old flows and adds the new ones, and
+// returns the new ones.
 func (ix *flowIndex) replace(old, now []flows.Flow) []flows.Flow {
 	ix.removed, ix.added = append(ix.removed, old...), append(ix.added, now...)
 	return now
 }
 
-// update takes a step: the compiler has the new state already, diff tells what was
-// before. The first step is told everything.
+// update brings the index up to date in one step. The compiler has the new state
+// already; diff holds the state before. The change of the first step is the whole
+// model.
 func (ix *flowIndex) update(c *Compiler, ch policy.ModelChange, diff modelDiff) {
 	first := !ix.framed
 	changed := c.epochs.changed
@@ -135,8 +137,8 @@ func (ix *flowIndex) sweep() {
 	}
 }
 
-// number numbers classes and VPCs, and counts which classes refer to whose members.
-// It says whether classes came or went.
+// number gives numbers to classes and VPCs, and counts the references of classes
+// to members. The result says whether classes came or went.
 func (ix *flowIndex) number(c *Compiler, changed map[*portClass]bool, touched map[string]bool) (came bool) {
 	for k := range changed {
 		unit, live := ix.classes[k], k.ports > 0
@@ -180,7 +182,7 @@ func (ix *flowIndex) number(c *Compiler, changed map[*portClass]bool, touched ma
 	return came
 }
 
-// epochs puts the flows of classes right.
+// epochs updates the flows of classes.
 func (ix *flowIndex) epochs(c *Compiler, changed map[*portClass]bool, touched map[string]bool) {
 	for k, unit := range ix.classes {
 		if k.ports == 0 {
@@ -202,7 +204,7 @@ func (ix *flowIndex) epochs(c *Compiler, changed map[*portClass]bool, touched ma
 	}
 }
 
-// endpoints puts the flows of VM ports and of their networks right.
+// endpoints updates the flows of VM ports and of their networks.
 func (ix *flowIndex) endpoints(c *Compiler, ch policy.ModelChange) {
 	vlans := map[uint16]bool{}
 	for _, e := range ch.Endpoints {
@@ -232,7 +234,7 @@ func (ix *flowIndex) endpoints(c *Compiler, ch policy.ModelChange) {
 	}
 }
 
-// fixed puts right what depends on neither policy nor VM ports.
+// fixed updates the flows that depend on neither policy nor VM ports.
 func (ix *flowIndex) fixed(c *Compiler) {
 	if !ix.framed || !slices.EqualFunc(c.host.Infra, ix.infra, flows.InfraPort.Equal) {
 		var now []flows.Flow
@@ -251,7 +253,8 @@ func (ix *flowIndex) fixed(c *Compiler) {
 	ix.frame = ix.replace(ix.frame, now)
 }
 
-// all returns what a first step comes to; ok is false if only Full can tell.
+// all returns all flows after a first step; ok is false if only Full can make
+// them.
 func (ix *flowIndex) all() (set *flows.Set, ok bool) {
 	set = flows.NewSet(len(ix.added))
 	ok = !ix.needsFull && len(ix.removed) == 0
@@ -262,7 +265,8 @@ func (ix *flowIndex) all() (set *flows.Set, ok bool) {
 	return set, ok
 }
 
-// delta returns what the step comes to; ok is false if only Full can tell.
+// delta returns the flows that the step changes; ok is false if only Full can
+// make them.
 func (ix *flowIndex) delta() (d flows.Delta, ok bool) {
 	removed, added := flows.NewSet(len(ix.removed)), flows.NewSet(len(ix.added))
 	for _, f := range ix.removed {

@@ -11,9 +11,9 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// TestContentKey: rules have the same content key exactly if they allow the same.
-// A field that is added to a rule must be part of the key, or two rules that
-// differ in it become one.
+// TestContentKey checks that rules have the same content key exactly if they
+// allow the same. A field that is added to a rule must be part of the key, or two
+// rules that differ in it become one.
 func TestContentKey(t *testing.T) {
 	all := policy.PortRange{Last: 65535}
 	members := policy.ResolvedRule{Group: "default/web", Name: "#0", Protocol: policy.TCP, Ports: all,
@@ -53,8 +53,8 @@ func TestContentKey(t *testing.T) {
 	}
 }
 
-// TestClassKey: VM ports are in one class exactly if the same rules hold for them
-// in the same VPC. What else an endpoint has is its own.
+// TestClassKey checks that VM ports are in one class exactly if the same rules
+// hold for them in the same VPC, whatever their other fields.
 func TestClassKey(t *testing.T) {
 	own := []string{"Addrs", "Known", "MAC", "OFPort", "Subnets", "Tag", "VIF", "VM.Name", "VM.Namespace"}
 	shared := map[string]func(*policy.Endpoint){

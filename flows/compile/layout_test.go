@@ -85,7 +85,7 @@ func layoutText(t *testing.T) string {
 
 func masked(c flows.Cookie) flows.Cookie { return c &^ (0xf << 48) }
 
-// readBackFlows are the flows that readback.go looks at, for one VM.
+// readBackFlows returns the flows that readback.go looks at, for one VM.
 func readBackFlows(t *testing.T) (out []flows.Flow) {
 	t.Helper()
 	m := &policy.Model{
@@ -120,7 +120,7 @@ func readBackFlows(t *testing.T) (out []flows.Flow) {
 	return out
 }
 
-// ownAddress says whether a flow has an address that places are read from.
+// ownAddress reports whether a flow has an address that places are read from.
 func ownAddress(f flows.Flow) bool {
 	for _, field := range []flows.Field{flows.FieldIPSrc, flows.FieldIPv6Src} {
 		if a, ok := f.Match.Addr(field); ok && !a.IsUnspecified() {

@@ -62,7 +62,7 @@ func (ix *flowIndex) refer(unit *classFlows, k *portClass, groups map[string]*gr
 	}
 }
 
-// unrefer takes back what refer has counted.
+// unrefer undoes what refer has counted.
 func (ix *flowIndex) unrefer(unit *classFlows) {
 	for d := range unit.refs {
 		for _, at := range unit.refs[d] {
@@ -105,9 +105,9 @@ func (ix *flowIndex) dirtyMembers(c *Compiler, ch policy.ModelChange) []*member 
 	return unsortedKeys(dirty)
 }
 
-// members puts the flows of members right: gone are the members that are no more,
-// dirty those that may be in other sets. It says whether a set of groups came or
-// went.
+// members updates the flows of members: gone are the members that do not exist
+// any more, dirty are the members that may be in other sets. The result says
+// whether a set of groups came or went.
 func (ix *flowIndex) members(d policy.Direction, gone, dirty []*member) (changed bool) {
 	sets := ix.sets[d]
 	made := pipeline.Members{Direction: d}

@@ -42,8 +42,9 @@ func withoutComments(text string) string {
 	return strings.Join(out, "\n") + "\n"
 }
 
-// TestGoldenThroughConn compiles each scenario and installs it as the agent
-// does; what comes back is the golden text, and there is nothing left to do.
+// TestGoldenThroughConn compiles each scenario and installs the flows as the
+// agent does. The flows that it reads back are the golden text, and the
+// difference to the desired flows is empty.
 func TestGoldenThroughConn(t *testing.T) {
 	o := testbed.New(t, testbed.Options{Dummy: true})
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -13,7 +13,7 @@ type servicePorts struct {
 	byGroup map[string][]policy.PortRange
 }
 
-// services puts the service table right after rules of groups have changed.
+// services updates the service table after rules of groups have changed.
 func (ix *flowIndex) services(c *Compiler, touched map[string]bool) {
 	for id := range touched {
 		if g := c.groups[id]; g != nil {
@@ -31,8 +31,8 @@ func (ix *flowIndex) services(c *Compiler, touched map[string]bool) {
 	}
 }
 
-// count counts which ranges the rules of groups name, and says whether any range
-// came or went.
+// count counts the ranges that the rules of groups name. The result says whether
+// a range came or went.
 func (sp *servicePorts) count(c *Compiler, protocol policy.Protocol, touched map[string]bool) (changed bool) {
 	before := map[policy.PortRange]bool{} // of the ranges that are counted: were they in use
 	add := func(r policy.PortRange, n int) {

@@ -57,7 +57,7 @@ func readInstalled(s *flows.Set) installed {
 	return in
 }
 
-// Owner says which VM a port belongs to.
+// Owner is the VM that a port belongs to.
 type Owner struct {
 	MAC policy.MAC
 	Tag uint16
@@ -117,8 +117,9 @@ func macOf(v uint64) (m policy.MAC) {
 	return m
 }
 
-// MembersShrank says, for each direction, whether a flow of installed makes an
-// address a member of groups of which desired does not make it the same member.
+// MembersShrank reports, for each direction, whether installed has a flow of a
+// member that desired does not have: the address is a member of no group any
+// more, or of other groups.
 func MembersShrank(desired, installed *flows.Set) (egress, ingress bool) {
 	for f := range installed.All() {
 		if f.Cookie.Kind() != flows.KindMember {

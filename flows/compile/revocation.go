@@ -29,8 +29,8 @@ func NewGrants(m *policy.Model) *Grants {
 	return g
 }
 
-// Revocation is how much a change takes away, counted in grants: a rule's
-// content that an endpoint has.
+// Revocation is how much a change takes away, counted in grants. A grant is the
+// content of a rule that an endpoint has.
 type Revocation struct {
 	Before  int // grants before the change
 	Removed int // grants of before that are gone after the change

@@ -13,7 +13,8 @@ type ruleParts struct {
 	dims   [][]flows.Match // see pipeline.Rule
 }
 
-// clause returns what the clauses of dimension k (from 0) say.
+// clause returns the action of the flows of dimension k, from 0: clause k+1 of
+// the conjunction.
 func (r ruleParts) clause(k int) flows.Conjunction {
 	return flows.Conjunction{ID: r.id, K: uint8(k + 1), N: uint8(len(r.dims))}
 }
@@ -62,7 +63,7 @@ type clauseEntry struct {
 	flows.Conjunction
 }
 
-// rulesTable has the flows of a rules table that groups share.
+// rulesTable has the flows of one rules table that several groups may share.
 type rulesTable struct {
 	clauses map[flows.Match]*sharedClause
 	plain   map[flows.Match]*sharedPlain
@@ -129,7 +130,8 @@ func (ix *flowIndex) rules(c *Compiler, d policy.Direction, groups map[string]bo
 	}
 }
 
-// clauses changes the clause flows by the entries that come (1) and go (-1).
+// clauses updates the clause flows; count has 1 for an entry that comes and -1
+// for one that goes.
 func (ix *flowIndex) clauses(d policy.Direction, table *rulesTable, count map[clauseEntry]int) {
 	dirty := map[flows.Match]bool{}
 	for e, n := range count {
@@ -170,7 +172,7 @@ func unsortedKeys[K comparable](m map[K]bool) []K {
 	return out
 }
 
-// plain puts the plain flow with a match right.
+// plain updates the plain flow with a match.
 func (ix *flowIndex) plain(table *rulesTable, m flows.Match) {
 	p := table.plain[m]
 	if len(p.byGroup) == 0 {

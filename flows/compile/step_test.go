@@ -10,8 +10,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// crowd is the shape that peers are measured with: one group that refers to
-// itself, six rules, members of which some are local.
+// crowd returns the shape that peers are measured with: one group that refers to
+// itself, six rules, and members, some of them local.
 func crowd(members, local int) *policy.Model {
 	const group = "default/all"
 	m := &policy.Model{}
@@ -55,7 +55,7 @@ func crowdEndpoint(i int, m policy.Member) policy.Endpoint {
 
 var crowdHost = flows.Host{Infra: []flows.InfraPort{{OFPort: flows.PortLocal}, {OFPort: 40000}}, Userspace: true}
 
-// settled is a compiler that has a model.
+// settled returns a compiler that has taken in a model, and the flows.
 func settled(t testing.TB, m *policy.Model) (*compile.Compiler, *flows.Set) {
 	t.Helper()
 	c := compile.New()
@@ -141,8 +141,8 @@ func TestStep(t *testing.T) {
 			if c.Epochs(1) != epochs {
 				t.Error("a member who joins raises an epoch")
 			}
-			// Its flow, and the epoch of who lets it in: a flow that goes, one that
-			// comes and one that changes.
+			// The member's flow goes. The class that lets the member in gets
+			// another epoch: one flow goes, one comes and one changes.
 			step("a member leaves", 4, func(m *policy.Model) { m.Members = m.Members[:len(m.Members)-1] })
 			now := c.Epochs(1)
 			if now[policy.Ingress] == epochs[policy.Ingress] || now[policy.Egress] != epochs[policy.Egress] {
@@ -165,8 +165,8 @@ func TestStep(t *testing.T) {
 	}
 }
 
-// TestStepCrowded: rules that one clause flow has no room for are left to
-// Full, and taken up again when there are less.
+// TestStepCrowded checks that the Compiler leaves rules to Full while one clause
+// flow has no room for them, and goes on when there are fewer.
 func TestStepCrowded(t *testing.T) {
 	m := crowd(2, 1)
 	rules := func(n int) []policy.ResolvedRule {
@@ -209,7 +209,7 @@ func TestStepCrowded(t *testing.T) {
 	}
 }
 
-// benchSteps takes two changes in turns, each of which takes the other back.
+// benchSteps makes two changes in turns, each the inverse of the other.
 func benchSteps(b *testing.B, c *compile.Compiler, changes ...policy.ModelChange) {
 	b.ReportAllocs()
 	b.ResetTimer()

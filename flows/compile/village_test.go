@@ -10,7 +10,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// A village is a small model of which everything changes.
+// A village is a small model; every part of it can change.
 type village struct {
 	rules   map[string][]policy.ResolvedRule
 	ports   map[uint16]*policy.Endpoint
@@ -65,7 +65,7 @@ func (d dice) some(of []string, most int) []string {
 	return out
 }
 
-// plug draws who is at a port.
+// plug draws the endpoint at a port.
 func (d dice) plug(v *village) string {
 	p := uint16(1 + d.IntN(5))
 	e := &policy.Endpoint{VIF: fmt.Sprintf("tap%d", p), OFPort: p, Tag: one[uint16](d, 0, 0, 7), MAC: policy.MAC{2, 0, 0, 0, byte(d.IntN(2)), byte(p)},
@@ -83,7 +83,7 @@ func (d dice) enrol(v *village) string {
 	return fmt.Sprintf("%s in %s is in %v", m.Addr, m.VPC, m.Groups)
 }
 
-// change changes one thing and says which.
+// change changes one thing and returns what it changed.
 func (d dice) change(v *village) string {
 	id, p := one(d, villageGroups...), uint16(1+d.IntN(5))
 	e := v.ports[p]
@@ -101,7 +101,7 @@ func (d dice) change(v *village) string {
 			v.rules[id] = slices.Delete(slices.Clone(v.rules[id]), i, i+1)
 		}
 		return "a rule less in " + id
-	case 4: // two groups change names, or rather contents and members
+	case 4: // two groups exchange their rules and members
 		to := one(d, villageGroups...)
 		v.rename(id, to)
 		return id + " and " + to + " change names"
@@ -177,7 +177,7 @@ func (v *village) rename(a, b string) {
 	}
 }
 
-// model is the village as the policy package would give it.
+// model returns the model of the village, as package resolve would make it.
 func (v *village) model() *policy.Model {
 	m, used := &policy.Model{}, map[string]bool{}
 	for _, p := range slices.Sorted(maps.Keys(v.ports)) {

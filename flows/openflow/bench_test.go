@@ -21,7 +21,8 @@ func BenchmarkEncodeFlowMod(b *testing.B) {
 	b.SetBytes(int64(len(buf)))
 }
 
-// The switch dominates: time and memory of the whole round.
+// The figures are those of the whole round trip; the switch takes most of the
+// time.
 func BenchmarkApplyAndDump(b *testing.B) {
 	for _, n := range []int{1000, 100000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -15,7 +15,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
-// many is n flows of the kind that big policies have most of.
+// many returns n flows of the kind that big policies have most of.
 func many(n int) []flows.Flow {
 	fs := make([]flows.Flow, n)
 	ip := flows.EthType(flows.EthTypeIPv4)

@@ -146,12 +146,12 @@ func (c *Conn) Barrier(ctx context.Context) error {
 	return nil
 }
 
-// PortStatus receives after a port was added, removed or changed. Several
-// changes may be one event.
+// PortStatus returns a channel that receives after a port was added, removed or
+// changed. Several changes may be one event.
 func (c *Conn) PortStatus() <-chan struct{} { return c.s.portStatus }
 
-// Done is closed when the connection has ended. From then on every call fails and
-// says why the connection ended.
+// Done returns a channel that is closed when the connection has ended. From then
+// on every call fails with the reason why the connection ended.
 func (c *Conn) Done() <-chan struct{} { return c.s.done }
 
 // Close ends the connection. Calls that are waiting fail.

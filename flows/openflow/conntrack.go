@@ -24,8 +24,8 @@ const (
 	ctFlushFixedLen = 8
 )
 
-// FlushZone forgets all connections of a zone. The switch reports no failure
-// of its datapath.
+// FlushZone makes the switch forget all connections of a zone. The switch reports
+// no failure of its datapath.
 func (c *Conn) FlushZone(ctx context.Context, zone uint16) error {
 	body := binary.BigEndian.AppendUint16(make([]byte, 6, 8), zone)
 	req, err := niciraMessage(openflow13.Type_CtFlushZone, body)
@@ -38,10 +38,10 @@ func (c *Conn) FlushZone(ctx context.Context, zone uint16) error {
 	return nil
 }
 
-// FlushAddr forgets the connections of a zone whose originator or responder
-// has the address. Protocol and ICMP fields are never sent. Errors:
-// [ErrUnsupported] if the switch does not have the message (before 3.1), or
-// must not be asked for it by Options.FlushAddr; then [Conn.FlushZone] remains.
+// FlushAddr makes the switch forget the connections of a zone whose originator or
+// responder has the address. Protocol and ICMP fields are never sent. Errors:
+// [ErrUnsupported] if the switch does not have the message (before 3.1), or must
+// not be asked for it by Options.FlushAddr; then [Conn.FlushZone] remains.
 func (c *Conn) FlushAddr(ctx context.Context, zone uint16, addr netip.Addr) error {
 	err := c.flushAddr(ctx, zone, addr)
 	if e, ok := errors.AsType[*SwitchError](err); ok && e.Type == 1 && (e.Code == 3 || e.Code == 4) {

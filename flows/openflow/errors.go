@@ -45,7 +45,8 @@ type SwitchError struct {
 	Experimenter uint32 // 0 unless Type is 0xffff
 }
 
-// Error is Open vSwitch's name of the error, where it has one that matters here.
+// Error returns Open vSwitch's name of the error, where it has one that matters
+// here.
 func (e *SwitchError) Error() string {
 	key := [2]uint16{e.Type, e.Code}
 	names := errorNames
@@ -58,7 +59,7 @@ func (e *SwitchError) Error() string {
 	return fmt.Sprintf("OpenFlow error type %d code %d", e.Type, e.Code)
 }
 
-// Command is what was to be done with a flow.
+// Command is what a change does with a flow.
 type Command uint8
 
 // The commands of a flows.Delta.
@@ -68,7 +69,7 @@ const (
 	Modify
 )
 
-// String is the command's name.
+// String returns the command's name.
 func (c Command) String() string {
 	switch c {
 	case Delete:
@@ -92,7 +93,7 @@ func (e *FlowError) Error() string {
 	return fmt.Sprintf("%s flow %s: %s", e.Command, e.Flow, e.SwitchError.Error())
 }
 
-// Unwrap is the switch's error.
+// Unwrap returns the switch's error.
 func (e *FlowError) Unwrap() error { return &e.SwitchError }
 
 const (
@@ -115,7 +116,7 @@ func decodeError(body []byte) (*SwitchError, error) {
 	return e, nil
 }
 
-// switchError is the error that a session's error message stands for.
+// switchError returns the error that a session's error message stands for.
 func (s *session) switchError(body []byte) error {
 	e, err := decodeError(body)
 	if err != nil {
@@ -128,11 +129,13 @@ func (s *session) switchError(body []byte) error {
 	return e
 }
 
-// errorTooLong is what the switch would say of a message that does not fit.
+// errorTooLong is the error that the switch would return for a message that does
+// not fit.
 var errorTooLong = SwitchError{Type: 1, Code: 6}
 
-// errorNames are those of include/openvswitch/ofp-errors.h that can come in
-// reply to what is sent here, as of OpenFlow 1.4: type and code.
+// errorNames has the names of include/openvswitch/ofp-errors.h for the errors
+// that can come in reply to what this package sends, by type and code of OpenFlow
+// 1.4.
 var errorNames = map[[2]uint16]string{
 	{0, 0}: "OFPHFC_INCOMPATIBLE", {0, 1}: "OFPHFC_EPERM",
 	{1, 0}: "OFPBRC_BAD_VERSION", {1, 1}: "OFPBRC_BAD_TYPE", {1, 2}: "OFPBRC_BAD_STAT",

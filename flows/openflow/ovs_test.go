@@ -22,15 +22,16 @@ func testContext(tb testing.TB) context.Context {
 	return ctx
 }
 
-// xids is the number of xids that a session has used, one for each message but
-// those of echoes.
+// xids returns the number of xids that a session has used, one for each message
+// but those of echoes.
 func xids(s *session) uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lastXid
 }
 
-// dummy is a switch without packets. Bundles are sent unnoticed by echoes.
+// dummy returns a switch without packets and a connection that sends no echo
+// requests.
 func dummy(tb testing.TB) (*testbed.OVS, *Conn) {
 	tb.Helper()
 	o := testbed.New(tb, testbed.Options{Dummy: true})

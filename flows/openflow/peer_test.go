@@ -16,7 +16,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 )
 
-// peer is a switch that says what a test wants it to say.
+// peer is a switch that answers as a test tells it to.
 type peer struct {
 	net.Conn
 	r *bufio.Reader
@@ -40,13 +40,13 @@ func (p *peer) say(kind uint8, xid uint32, body []byte) {
 	p.Write(b)
 }
 
-// fail is the answer OFPT_ERROR.
+// fail answers with OFPT_ERROR.
 func (p *peer) fail(xid uint32, kind, code uint16) {
 	b := binary.BigEndian.AppendUint16(nil, kind)
 	p.say(typeError, xid, binary.BigEndian.AppendUint16(b, code))
 }
 
-// hello is what a switch of version 1.4 opens with.
+// hello sends the HELLO of a switch that speaks OpenFlow 1.4.
 func (p *peer) hello() {
 	b, _ := encodeHello(version14)
 	p.Write(b)
@@ -102,8 +102,8 @@ func serve(t *testing.T, f func(*peer)) (path string) {
 	return path
 }
 
-// scripted is a peer that answers until f, which sees each request first, has
-// dealt with one. The Conn is one that Dial has set up.
+// scripted starts a peer and returns a Conn that Dial has set up. f sees each
+// request first; the peer answers the requests that f does not deal with.
 func scripted(t *testing.T, opts Options, f func(*peer, message) bool) *Conn {
 	t.Helper()
 	var dialled atomic.Bool
@@ -227,8 +227,8 @@ func TestReplyCutOffEndsTheConnection(t *testing.T) {
 	}
 }
 
-// What other sessions' replies, unknown messages and asynchronous ones say is
-// of no interest.
+// Replies to other sessions, unknown messages and asynchronous messages are
+// ignored.
 func TestStrayMessages(t *testing.T) {
 	c := scripted(t, Options{}, func(p *peer, m message) bool {
 		if m.kind != typeBarrierRequest {
@@ -275,8 +275,8 @@ func TestSilentPeerIsGivenUp(t *testing.T) {
 	}
 }
 
-// A switch that answers each member with an error and does not read on before
-// its answers are gone must not bring both to a stop.
+// A switch that answers each member with an error, and does not read on before
+// its answers are sent, must not deadlock with the Conn.
 func TestApplyManyErrors(t *testing.T) {
 	c := scripted(t, Options{}, func(p *peer, m message) bool {
 		if m.kind == typeBundleAdd {

@@ -13,7 +13,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
-// show is ovs-ofctl show of OpenFlow 1.0, the only one that knows NO_FLOOD.
+// show returns the output of ovs-ofctl show with OpenFlow 1.0, the only version
+// with NO_FLOOD.
 func show(t *testing.T, o *testbed.OVS) string {
 	t.Helper()
 	cmd := exec.Command("ovs-ofctl", "-O", "OpenFlow10", "show", o.Bridge())
@@ -75,7 +76,8 @@ func TestSetNoFlood(t *testing.T) {
 	}
 }
 
-// The session of OpenFlow 1.0 must not make a controller of us.
+// The session of OpenFlow 1.0 must not make the switch take the Conn for a
+// controller.
 func TestMissesAreDropped(t *testing.T) {
 	o, c := dummy(t)
 	if _, err := o.Vsctl("add-port", "br0", "p1"); err != nil {
@@ -164,7 +166,7 @@ func TestFlush(t *testing.T) {
 		t.Error(err)
 	}
 	var asked string
-	allowed := dial(t, o, Options{FlushAddr: func(version string) bool { asked = version; return true }}) // no connections, no harm
+	allowed := dial(t, o, Options{FlushAddr: func(version string) bool { asked = version; return true }}) // there are no connections to forget
 	for _, a := range []string{"10.0.0.1", "fd00::1"} {
 		addr := netip.MustParseAddr(a)
 		if err := allowed.FlushAddr(ctx, 7, addr); err != nil {

@@ -227,7 +227,8 @@ func (s *session) xids(n uint32) uint32 {
 	return first
 }
 
-// writeControl sends what the reader and keepAlive must not wait for.
+// writeControl sends echo requests and replies, so that the reader and keepAlive
+// need not wait until they are sent.
 func (s *session) writeControl() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

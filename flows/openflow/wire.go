@@ -45,7 +45,7 @@ func (r rawBytes) Len() uint16                    { return uint16(len(r)) }
 func (r rawBytes) MarshalBinary() ([]byte, error) { return r, nil }
 func (r rawBytes) UnmarshalBinary([]byte) error   { return fmt.Errorf("decode: %w", ErrProtocol) }
 
-// encode is a message of libOpenflow in wire form, as a 1.4 message without
+// encode returns a message of libOpenflow in wire form, as a 1.4 message without
 // xid. A panic of libOpenflow is an error.
 func encode(m util.Message) (b []byte, err error) {
 	defer func() {
@@ -63,7 +63,7 @@ func encode(m util.Message) (b []byte, err error) {
 	return b, nil
 }
 
-// rawMessage is a message without xid.
+// rawMessage returns a message without xid.
 func rawMessage(version, kind uint8, body []byte) []byte {
 	b := make([]byte, headerLen, headerLen+len(body))
 	b[0], b[1] = version, kind
@@ -89,8 +89,8 @@ func encodeHello(version uint8) ([]byte, error) {
 	return b, err
 }
 
-// agrees says whether a HELLO of the peer leads to the version, if that is the
-// only one that we offer.
+// agrees reports whether a HELLO of the peer leads to the version, if that is the
+// only version that this side offers.
 func agrees(peer uint8, elements []byte, version uint8) bool {
 	for len(elements) >= 4 {
 		kind, n := binary.BigEndian.Uint16(elements), int(binary.BigEndian.Uint16(elements[2:]))
@@ -121,7 +121,7 @@ func flowStatsRequest(cookie, mask uint64) ([]byte, error) {
 	return multipartRequest(openflow13.MultipartType_Flow, body)
 }
 
-// niciraMessage is a message of Open vSwitch's own.
+// niciraMessage returns a message of Open vSwitch's own.
 func niciraMessage(subtype uint32, body []byte) ([]byte, error) {
 	m := openflow13.NewNXTVendorHeader(subtype)
 	m.VendorData = rawBytes(body)

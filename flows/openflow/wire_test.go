@@ -11,7 +11,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 )
 
-// rawInstruction is instructions in wire form.
+// rawInstruction is a list of instructions in wire form.
 type rawInstruction struct{ rawBytes }
 
 func (rawInstruction) AddAction(openflow13.Action, bool) error { return errors.New("raw") }
@@ -73,7 +73,7 @@ func TestEncodeGuardsAgainstPanics(t *testing.T) {
 	}
 }
 
-// encodeFlowStats is an entry of a reply, as the switch sends it.
+// encodeFlowStats returns an entry of a reply, as the switch sends it.
 func encodeFlowStats(f flows.Flow) []byte {
 	oxm, actions := f.Match.OXM(), f.Actions.Wire()
 	pad := -(4 + len(oxm)) & 7

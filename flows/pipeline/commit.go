@@ -9,8 +9,9 @@ import (
 // commit emits the frame of the table, which is all of it.
 func (f frame) commit() {
 	t := flows.TableCommit
-	// A flooded copy has no connection of its own, and a related packet (an
-	// ICMP error) is none; what came by multicast from outside has no zone.
+	// Three kinds of packets are not committed: a flooded copy, which has no
+	// connection of its own; a related packet (an ICMP error), which opens none;
+	// and multicast from outside, which has no zone.
 	f.add(t, commitNever, flows.NewMatch(flows.RegIs(flows.RegFlood, flows.FloodCopy)), int(flows.TableDeliver))
 	f.add(t, commitNever, flows.NewMatch(flows.RegIs(flows.RegZone, flows.ZoneFlood)), int(flows.TableDeliver))
 	f.add(t, commitCurrent, flows.NewMatch(flows.RegIs(flows.RegCommit, 0)), int(flows.TableDeliver))

@@ -4,9 +4,9 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 )
 
-// Table 17, copy: what becomes of one flooded copy. With RegDst 0 the copy is the
-// one for the infrastructure, which had its own already if the frame came from
-// there. Copies go back to tables before this one, which goto_table cannot.
+// Table 17, copy: what becomes of one flooded copy. The copy with RegDst 0 is for
+// the infrastructure, and is dropped if the frame came from there. Copies go back
+// to tables before this one, by resubmit, because goto_table only goes forward.
 
 // copy emits the frame of the table, which is all of it.
 func (f frame) copy() {

@@ -12,16 +12,16 @@ func (f frame) deliver() {
 	if f.userspace { // see fragments
 		f.deny(t, deliverInvalid, flows.NewMatch(flows.CT(flows.CTTrk|flows.CTInv, 0)), flows.CauseInvalid)
 	}
-	// Only what opens a connection is for many; an answer or an ICMP error
-	// has one addressee, outside.
+	// Only a packet that opens a connection is for many. An answer or an ICMP
+	// error has one addressee, which is outside.
 	judged := flows.RegIs(flows.RegFlood, flows.FloodJudged)
 	f.add(t, deliverFlood, flows.NewMatch(judged, flows.CT(flows.CTTrk, flows.CTRpl|flows.CTRel)), int(flows.TableFlood),
 		flows.SetReg(flows.RegFlood, flows.FloodCopy))
 	f.add(t, deliverFloodOutside, flows.NewMatch(judged, outside), flows.Drop)
 
-	// Towards the infrastructure, as a packet of the controller's: NORMAL then
-	// takes the VLAN from the tag and learns nothing about the VM's port, so
-	// that no frame ever reaches a VM by way of NORMAL.
+	// A packet for the infrastructure is given to NORMAL as one of the
+	// controller's: NORMAL then takes the VLAN from the tag and learns nothing
+	// about the VM's port, so that no frame ever reaches a VM by way of NORMAL.
 	infra := flows.RegIs(flows.RegDst, 0)
 	f.add(t, deliverBack, flows.NewMatch(infra, outside), flows.Drop, flows.Normal())
 	f.add(t, deliverUntagged, flows.NewMatch(infra, flows.RegIs(flows.RegNetwork, 0)), flows.Drop, flows.LoadInPort(), flows.Normal())

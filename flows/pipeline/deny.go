@@ -10,8 +10,9 @@ import (
 // denied emits the frame of the table.
 func (f frame) denied() { f.add(flows.TableDeny, tableMiss, flows.Match{}, flows.Drop) }
 
-// denyEndpoint emits the counters of a VM port: what its egress rules deny, what
-// its ingress rules deny, and what else of the VM's is denied.
+// denyEndpoint emits the flows that count the denied packets of a VM port: those
+// that its egress rules deny, those that its ingress rules deny, and all others
+// that came in at the port.
 func denyEndpoint(e *policy.Endpoint, cookie flows.Cookie, emit flows.Emitter) {
 	p := uint32(e.OFPort)
 	for _, s := range sides {

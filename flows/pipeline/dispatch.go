@@ -10,8 +10,8 @@ import (
 // dispatch emits the frame of the table.
 func (f frame) dispatch() {
 	t := flows.TableDispatch
-	// Multicast and broadcast from the infrastructure: among the
-	// infrastructure ports it is the switch's business; VMs get copies.
+	// Multicast and broadcast from the infrastructure: NORMAL forwards the frame
+	// to the other infrastructure ports, and VMs get copies.
 	direct := [][]flows.Term{
 		{flows.EthType(flows.EthTypeARP)},
 		icmp6(icmp6MLDQuery), icmp6(icmp6RouterAdvert), icmp6(icmp6NeighborSolic), icmp6(icmp6NeighborAdvert),
@@ -35,7 +35,7 @@ func (f frame) dispatch() {
 	}
 	f.add(t, dispatchIn, flows.NewMatch(outside), flows.Drop, flows.Normal())
 
-	// From a VM. What only servers and routers are to answer goes towards the
+	// From a VM. A request that only servers and routers answer goes to the
 	// infrastructure alone.
 	up := [][]flows.Term{{flows.EthType(flows.EthTypeRARP)}, udp(flows.EthTypeIPv4, 68, 67), udp(flows.EthTypeIPv6, 546, 547)}
 	for _, kind := range []uint8{icmp6RouterSolicit, icmp6MLDReport, icmp6MLDDone, icmp6MLDv2Report} {

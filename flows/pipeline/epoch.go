@@ -12,9 +12,9 @@ import (
 func (f frame) epoch(s side) { f.deny(s.epoch(), tableMiss, flows.Match{}, s.cause()) }
 
 // Class emits the flows of a class: they recognise the connections whose verdict
-// is up to date, and prepare the judging of the others. Number is the class's
-// number, vpc that of its VPC, and the fingerprints are those of what its rules
-// allow, by policy.Direction.
+// is up to date, and prepare the others to be judged. number is the number of the
+// class and vpc the number of its VPC; the fingerprints are those of what the
+// rules of the class allow, by policy.Direction.
 func Class(number, vpc uint32, epochs flows.Epochs, fingerprints [2]uint64, emit flows.Emitter) {
 	const all = 0xffffffff
 	for _, s := range sides {

@@ -9,7 +9,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// manyMembers are members of both families in two VPCs, with numbers for the
+// manyMembers returns members of both families in two VPCs, with numbers for the
 // VPC and the set of groups of each.
 func manyMembers(n int) (ms []policy.Member, vpcs, sets []uint32) {
 	for i := range n {
@@ -23,7 +23,7 @@ func manyMembers(n int) (ms []policy.Member, vpcs, sets []uint32) {
 	return ms, vpcs, sets
 }
 
-// TestMembers: the fast way and the plain way give the same flows, also for
+// TestMembers checks that Members and Member give the same flows, also for
 // addresses that look like the header in front of them.
 func TestMembers(t *testing.T) {
 	ms, vpcs, sets := manyMembers(100)
@@ -44,7 +44,7 @@ func TestMembers(t *testing.T) {
 	}
 }
 
-// BenchmarkMembers says what Members saves.
+// BenchmarkMembers compares Members with Member.
 func BenchmarkMembers(b *testing.B) {
 	ms, vpcs, sets := manyMembers(1000)
 	var f flows.Flow

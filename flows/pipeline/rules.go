@@ -22,10 +22,10 @@ func (f frame) rules(s side) {
 // fragments adds what the userspace datapath needs for fragments. The kernel's
 // datapath puts datagrams together before anything looks at them.
 //
-// The userspace datapath holds fragments back in each ct() until their datagram is
-// complete, and lets go of those that wait in vain, marked invalid, together with
-// whatever packet comes next. So what was committed is looked at once more, in
-// deliver.
+// The userspace datapath holds fragments back in each ct() until their datagram
+// is complete, and lets go of those that wait in vain, marked invalid, together
+// with whatever packet comes next. So table deliver looks at a committed packet
+// once more.
 //
 // Before Open vSwitch 3.1.7 the datapath does not show the connection's ports with
 // a later fragment. So a later fragment that no rule allows goes on to the
@@ -89,15 +89,16 @@ func Clause(d policy.Direction, priority uint16, match flows.Match, cs []flows.C
 	return flows.NewFlow(side{d}.rules(), priority, flows.NewCookie(flows.KindClause, 0), match, flows.Drop, as...)
 }
 
-// choices are those of one dimension, each the terms of a match.
+// choices are the choices of one dimension, each the terms of a match.
 type choices [][]flows.Term
 
 // maxPlain keeps products from overflowing.
 const maxPlain = 1 << 20
 
-// matchesOf are the dimensions of a rule, or, where that takes no more flows, the
-// one of all combinations: the switch finds a plain flow sooner than a
-// conjunction, for which it collects the clauses of all rules that may apply.
+// matchesOf returns the dimensions of a rule or, where that takes no more flows,
+// a single dimension of all combinations. The switch finds a plain flow sooner
+// than a conjunction, for which it collects the clauses of all rules that may
+// apply.
 func matchesOf(dims []choices) [][]flows.Match {
 	product, sum := 1, 1
 	for _, d := range dims {
@@ -131,8 +132,8 @@ func matchesOf(dims []choices) [][]flows.Match {
 	return out
 }
 
-// contradict says that terms of two dimensions want different values of a field,
-// such as different families.
+// contradict reports whether terms of two dimensions want different values of a
+// field, such as different families.
 func contradict(a, b []flows.Term) bool {
 	return slices.ContainsFunc(a, func(x flows.Term) bool { return slices.ContainsFunc(b, x.Contradicts) })
 }

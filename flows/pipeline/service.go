@@ -11,12 +11,12 @@ import (
 // Table 18, service: which masks of ports can match, asked by the epoch tables.
 //
 // Clauses about ports match them under masks, and a lookup that tries a mask
-// makes the megaflow depend on all bits of the mask, whether it finds something or
-// not: with one rule for one port, each port would cost a megaflow. So this table
-// of disjoint prefixes is asked first: it says which masks can match at all,
-// and looks at no more of the port than that takes. The clauses then match
-// that answer too, which Open vSwitch does before it looks at the port
-// ("staged lookup" in its lib/classifier.h).
+// makes the megaflow depend on all bits of the mask, whether it finds something
+// or not: with one rule for one port, each port would cost a megaflow. So this
+// table of disjoint prefixes is asked first: it says which masks can match at
+// all, and looks only at as many bits of the port as it needs for that. The
+// clauses then match the answer of this table too, and Open vSwitch matches the
+// answer before it looks at the port ("staged lookup" in its lib/classifier.h).
 
 // service emits the frame of the table.
 func (f frame) service() { f.add(flows.TableService, tableMiss, flows.Match{}, flows.Drop) }
@@ -77,8 +77,8 @@ func Service(protocol policy.Protocol, b PortBlock, emit flows.Emitter) {
 	}
 }
 
-// protocolChoices are the matches of a protocol: one if it has the same number over
-// IPv4 and IPv6, else one for each family.
+// protocolChoices returns the matches of a protocol: one if it has the same
+// number over IPv4 and IPv6, else one for each family.
 func protocolChoices(p policy.Protocol) choices {
 	ipv4, ipv6 := p.Numbers()
 	if ipv4 == ipv6 {

@@ -31,15 +31,15 @@ func (s side) rules() flows.Table {
 	return pick(s, flows.TableEgressRules, flows.TableIngressRules)
 }
 
-// allowed is the table that follows when the side allows the connection.
+// allowed returns the table that follows when the side allows the connection.
 func (s side) allowed() int { return int(pick(s, flows.TableIngressEst, flows.TableCommit)) }
 
 func (s side) cause() flows.Cause { return pick(s, flows.CauseEgress, flows.CauseIngress) }
 
-// port is the register of the local VM whose rules are asked.
+// port returns the register of the local VM whose rules are asked.
 func (s side) port() flows.Field { return pick(s, flows.RegOrig, flows.RegResp) }
 
-// addr is the connection's address on the other side: the responder's for
+// addr returns the connection's address on the other side: the responder's for
 // egress, the originator's for ingress, whatever the packet's direction.
 func (s side) addr(a netip.Addr) flows.Field {
 	if a.Is4() {
@@ -48,21 +48,23 @@ func (s side) addr(a netip.Addr) flows.Field {
 	return pick(s, flows.FieldCTIPv6Dst, flows.FieldCTIPv6Src)
 }
 
-// epochReg is the register of that VM's epoch.
+// epochReg returns the register of the epoch of the local VM whose rules are
+// asked.
 func (s side) epochReg() flows.Field { return pick(s, flows.RegOrigEpoch, flows.RegRespEpoch) }
 
-// stale is the bit that says that the side's part of ct_label is out of date.
+// stale returns the bit of RegCommit that says that the side's part of ct_label
+// is out of date.
 func (s side) stale() flows.Bits {
 	return flows.Bits{Field: flows.RegCommit, Offset: pick(s, 0, 1), N: 1}
 }
 
-// label is the side's part of ct_label.
+// label returns the side's part of ct_label.
 func (s side) label(port, epoch uint32) flows.Label {
 	return pick(s, flows.Label{Orig: port, OrigEpoch: epoch}, flows.Label{Resp: port, RespEpoch: epoch})
 }
 
-// tracked is what Open vSwitch wants to see before a match on the original
-// tuple: valid connection tracking state (ovs-fields(7)).
+// tracked matches valid connection tracking state, which Open vSwitch requires in
+// a match on the original tuple (ovs-fields(7)).
 var tracked = flows.CT(flows.CTTrk, flows.CTInv)
 
 func family(a netip.Addr) flows.Term {

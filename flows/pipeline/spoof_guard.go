@@ -18,8 +18,8 @@ import (
 // spoofGuard emits the frame of the table.
 func (f frame) spoofGuard() {
 	t := flows.TableSpoofGuard
-	// What only servers and routers send. DHCP clients take an answer from
-	// any source port, so the destination port alone decides.
+	// Packets that only servers and routers send. DHCP clients take an answer
+	// from any source port, so the destination port alone decides.
 	for _, ts := range [][]flows.Term{
 		udp(flows.EthTypeIPv4, -1, 68), udp(flows.EthTypeIPv6, -1, 546),
 		icmp6(icmp6RouterAdvert), icmp6(icmp6Redirect), icmp6(icmp6MLDQuery),
@@ -33,13 +33,13 @@ func (f frame) spoofGuard() {
 	}
 	again(icmp6NeighborSolic, flows.FieldNDSLL, flows.NDDone)
 	again(icmp6NeighborAdvert, flows.FieldNDTLL, flows.NDLinkLayer)
-	// The target shows as zero too where Open vSwitch cannot read it, as with an
-	// option that comes twice.
+	// The target shows as zero too where Open vSwitch cannot read it, for example
+	// if an option comes twice.
 	f.deny(t, spoofNDNoTarget, with(icmp6(icmp6NeighborSolic), flows.Addr(flows.FieldNDTarget, netip.IPv6Unspecified())), flows.CauseSpoof)
 	f.deny(t, spoofNDForeign, with(icmp6(icmp6NeighborSolic), flows.RegIs(flows.RegND, 0)), flows.CauseSpoof)
 	f.deny(t, spoofNDForeign, with(icmp6(icmp6NeighborAdvert), flows.RegIs(flows.RegND, 0)), flows.CauseSpoof)
 	f.deny(t, spoofNDForeign, with(icmp6(icmp6NeighborAdvert), flows.RegIs(flows.RegND, flows.NDLinkLayer)), flows.CauseSpoof)
-	// What a VM sends before it has an address, or without using one.
+	// Packets that a VM sends before it has an address, or without using one.
 	f.add(t, spoofOwn, with(udp(flows.EthTypeIPv4, 68, 67),
 		flows.Addr(flows.FieldIPSrc, netip.IPv4Unspecified()), flows.Addr(flows.FieldIPDst, broadcastIPv4)), int(flows.TableDispatch))
 	for _, kind := range []uint8{icmp6RouterSolicit, icmp6MLDReport, icmp6MLDDone, icmp6MLDv2Report} {
@@ -50,7 +50,8 @@ func (f frame) spoofGuard() {
 	f.deny(t, tableMiss, flows.Match{}, flows.CauseSpoof)
 }
 
-// spoofGuardEndpoint emits what a VM may send under which addresses.
+// spoofGuardEndpoint emits the flows of a VM port: what the VM may send, and with
+// which addresses.
 func spoofGuardEndpoint(e *policy.Endpoint, cookie flows.Cookie, emit flows.Emitter) {
 	port := flows.InPort(uint32(e.OFPort))
 	pass := func(priority uint16, ts ...flows.Term) {
@@ -99,7 +100,8 @@ func OwnAddrs(e *policy.Endpoint) []netip.Addr {
 	return out
 }
 
-// linkLocal is the link-local address made of the MAC (RFC 4291, appendix A).
+// linkLocal returns the link-local address made of the MAC (RFC 4291, appendix
+// A).
 func linkLocal(m policy.MAC) netip.Addr {
 	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80,
 		8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]})

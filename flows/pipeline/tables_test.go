@@ -13,9 +13,9 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows"
 )
 
-// TestOneFileForEachTable: the flows of a table are made in the file that is named
-// after it, or after it without egress_ and ingress_, and have priorities with
-// names. Package compile makes no flows itself.
+// TestOneFileForEachTable checks that the flows of a table are made in the file
+// that has the table's name, without egress_ and ingress_, that their priorities
+// have names, and that package compile makes no flows itself.
 func TestOneFileForEachTable(t *testing.T) {
 	fileOf := map[string]string{} // by the constant of the table and by the method of side
 	for i, name := range constants(t, "../table.go", "Table") {
@@ -54,7 +54,7 @@ func TestOneFileForEachTable(t *testing.T) {
 	}
 }
 
-// sources are the Go files of a directory but for tests.
+// sources returns the Go files of a directory without tests.
 func sources(t *testing.T, dir string) []string {
 	t.Helper()
 	paths, err := filepath.Glob(dir + "/*.go")
@@ -117,8 +117,7 @@ func tableName(e ast.Expr, local map[string]string) string {
 	return ""
 }
 
-// lastName is the name that is called or that a type has, without what it is
-// selected from.
+// lastName returns the last name of a call or type: Name of pkg.Name.
 func lastName(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.Ident:

@@ -12,7 +12,7 @@ import (
 
 var sizes = []int{100, 10_000, 100_000}
 
-// fill makes a directory with so many manifests of some hundred bytes.
+// fill makes a directory with n manifests of some hundred bytes each.
 func fill(b *testing.B, files int) string {
 	b.Helper()
 	dir := filepath.Join(b.TempDir(), "policy.d")
@@ -99,7 +99,7 @@ func BenchmarkSync(b *testing.B) {
 	}
 }
 
-// all is the plan of a first scan.
+// all returns the plan of a first scan.
 func all(name string) job { return job{name: name, verify: true} }
 
 func BenchmarkFirstScan(b *testing.B) {
@@ -115,7 +115,8 @@ func BenchmarkFirstScan(b *testing.B) {
 	b.ReportMetric(files*float64(b.N)/b.Elapsed().Seconds(), "files/s")
 }
 
-// BenchmarkMemory measures what is kept of a file that does not change.
+// BenchmarkMemory measures the memory that a Watcher keeps for a file that does
+// not change.
 func BenchmarkMemory(b *testing.B) {
 	const files = 100_000
 	dir := fill(b, files)

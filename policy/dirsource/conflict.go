@@ -12,8 +12,9 @@ type candidate struct {
 	errors   []policy.Problem           // other than conflicts
 }
 
-// newCandidate returns the candidate for a file, with its newest revision chosen
-// if it may be. decode is called only if the content is not that of previous.
+// newCandidate returns the candidate for a file, with the newest revision chosen
+// if that revision may be in force. decode is called only if the content is not
+// that of previous.
 func newCandidate(r content, previous *policy.Revision, decode func() (*policy.Revision, []policy.Problem)) *candidate {
 	c := &candidate{name: r.name, previous: previous}
 	if previous != nil {
@@ -53,8 +54,8 @@ func (c *candidate) chosen() *policy.Revision {
 	return c.previous
 }
 
-// settled reports whether the choice is final, because it is the previous
-// revision.
+// settled reports whether the choice is final, because the previous revision is
+// chosen.
 func (c *candidate) settled() bool { return !c.useNew || c.newest == c.previous }
 
 // candidates are the files that may define the same objects, sorted by name.
@@ -66,8 +67,8 @@ type definition struct {
 	at policy.Definition
 }
 
-// settle refuses newest revisions until no object is defined twice. It begins
-// with the refusals for the sake of a revision that is certain to stay.
+// settle refuses newest revisions until no object is defined twice. Conflicts
+// with a revision that is certain to stay come first.
 func (a candidates) settle() {
 	for c := a.nextRefused(); c != nil; c = a.nextRefused() {
 		if c.settled() {
@@ -164,7 +165,7 @@ func (a candidates) conflicts(c *candidate) []policy.Problem {
 	return ps
 }
 
-// status returns what became of c.
+// status returns the state of c.
 func (a candidates) status(c *candidate) policy.UnitStatus {
 	s := policy.UnitStatus{Name: c.name, Errors: policy.SortProblems(append(a.conflicts(c), c.errors...))}
 	switch {

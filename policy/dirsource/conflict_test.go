@@ -15,8 +15,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
-// Accept is what a Tracker is held against: it decides which revision of each
-// file is in force, given those that were in force before and all the files that
+// Accept is the reference for the Tracker: it decides which revision of each file
+// is in force, given the revisions that were in force before and all files that
 // are in the directory now. Both results are sorted by name.
 func Accept(previous []policy.Revision, files []File) ([]policy.Revision, []policy.UnitStatus) {
 	files = slices.Clone(files)
@@ -127,7 +127,7 @@ func TestAccept(t *testing.T) {
 		{"swapped", []files{{"a": "x", "b": "y"}, {"a": "y", "b": "x"}}, []string{"a accepted [y]", "b accepted [x]"}},
 		{"renamed file", []files{{"a": "x"}, {"b": "x"}}, []string{"b accepted [x]"}},
 		{"moved away from a broken file", []files{{"a": "x y", "b": "z"}, {"a": "!", "b": "z y"}}, []string{"a kept [x y] " + broken, "b kept [z] " + "SecurityGroup default/y is already defined at a:7:1"}},
-		{"the loser's old version stands against a third", []files{{"a": "x", "b": "y", "c": "z"}, {"a": "x", "b": "x", "c": "y"}}, []string{"a accepted [x]", "b kept [y] " + already("x", "a"), "c kept [z] " + already("y", "b")}},
+		{"the refused file's old revision stands against a third", []files{{"a": "x", "b": "y", "c": "z"}, {"a": "x", "b": "x", "c": "y"}}, []string{"a accepted [x]", "b kept [y] " + already("x", "a"), "c kept [z] " + already("y", "b")}},
 		{"a refused file is in nobody's way", []files{{"a": "x", "c": "z"}, {"a": "x", "b": "x n", "c": "n"}}, []string{"a accepted [x]", "b rejected " + already("x", "a"), "c accepted [n]"}},
 		{"refused for a file that is refused itself", []files{{"b": "z"}, {"a": "n z", "b": "z n"}}, []string{"a rejected SecurityGroup default/n is already defined at b:7:1", "b accepted [z n]"}},
 	}
@@ -150,9 +150,10 @@ func TestAcceptReportsEveryConflict(t *testing.T) {
 	}
 }
 
-// TestAcceptProperties: nothing is ever defined twice, the result does not
-// depend on the order of the files, is the same when nothing changes, and a
-// refused file really cannot be there.
+// TestAcceptProperties checks that no object is ever defined twice, that the
+// result does not depend on the order of the files, that it stays the same when
+// nothing changes, that each refusal has a reason, and that no file in the
+// directory loses its revision in force.
 func TestAcceptProperties(t *testing.T) {
 	names := []string{"a", "b", "c", "d"}
 	texts := []string{"", "!", "?", "x", "y", "z", "x y", "y z", "z x", "x w", "w"}

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// direct is what a plain look at the directory finds, as describe tells it,
-// but without what unreadable files had before.
+// direct returns the content of the directory in the form of describe, but
+// without the earlier content of unreadable files.
 func direct(t *testing.T, dir string) string {
 	t.Helper()
 	list, err := os.ReadDir(dir)
@@ -47,7 +47,7 @@ func (b *bench) found() string {
 	return strings.Join(out, "; ")
 }
 
-// synced checks that Sync has everything, step by step.
+// synced checks that the snapshots up to a Sync have everything.
 func (b *bench) synced(what string) {
 	b.Helper()
 	seq, err := b.sync()
@@ -137,7 +137,7 @@ func history(t *testing.T, debounce time.Duration) {
 		case 9:
 			what = "hard link " + n
 			switch to := filepath.Join(outside, name()); rnd.IntN(3) {
-			case 0: // without an event, so it is seen by what comes after
+			case 0: // a change without an event, which the next Sync sees
 				_ = os.Remove(b.path(n))
 				b.must(os.WriteFile(to, []byte(text()), 0o644))
 				_ = os.Link(to, b.path(n))
@@ -186,8 +186,8 @@ func history(t *testing.T, debounce time.Duration) {
 	b.synced("end")
 }
 
-// TestEventsAlongRandomHistories does what has events, and waits until the
-// snapshots amount to what is there without a Sync.
+// TestEventsAlongRandomHistories makes changes that have events, and waits,
+// without a Sync, until the snapshots add up to the content of the directory.
 func TestEventsAlongRandomHistories(t *testing.T) {
 	steps := 200
 	if testing.Short() {
@@ -245,7 +245,8 @@ func (b *bench) hasEvents(name string) bool {
 	return err == nil && filepath.Dir(target) == b.dir
 }
 
-// untilDirect receives snapshots until they amount to what is there.
+// untilDirect receives snapshots until they add up to the content of the
+// directory.
 func (b *bench) untilDirect() {
 	b.Helper()
 	timeout := time.After(deadline)

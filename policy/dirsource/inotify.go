@@ -17,7 +17,7 @@ import (
 // than a limit. Lost events do no harm. The events of the two come in no
 // particular order.
 type completions struct {
-	ready chan struct{} // receives when there is something to read; again is to be called then
+	ready chan struct{} // receives when there are completions to read; the receiver must call again
 	acks  chan struct{}
 	fd    int
 	wd    int
@@ -27,22 +27,30 @@ type completions struct {
 	buf   []byte
 }
 
+// noCompletions returns completions that name no file.
+func noCompletions() *completions {
+	c := &completions{quit: make(chan struct{}), done: make(chan struct{}), fd: -1, wd: -1}
+	close(c.done)
+	return c
+}
+
+// newCompletions returns completions that name no file if the kernel grants no
+// inotify instance.
 func newCompletions() *completions {
-	c := &completions{
-		ready: make(chan struct{}), acks: make(chan struct{}, 1),
-		fd: -1, wd: -1, quit: make(chan struct{}), done: make(chan struct{}),
-	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		close(c.done)
-		return c
+		return noCompletions()
+	}
+	c := &completions{
+		ready: make(chan struct{}), acks: make(chan struct{}, 1),
+		wd: -1, quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	c.fd, c.file, c.buf = fd, os.NewFile(uintptr(fd), "inotify"), make([]byte, 64<<10)
 	go c.run()
 	return c
 }
 
-// watch makes dir the directory that is watched.
+// watch watches dir instead of the directory before.
 func (c *completions) watch(dir string) {
 	if c.file == nil {
 		return
@@ -57,11 +65,11 @@ func (c *completions) watch(dir string) {
 	c.wd = wd
 }
 
-// watching reports whether the completions of a directory are told.
+// watching reports whether a directory is watched.
 func (c *completions) watching() bool { return c.wd >= 0 }
 
-// run wakes the receiver of ready. It reads nothing, so that the receiver gets
-// all that the kernel has when it reads.
+// run wakes the receiver of ready. run reads no completions, so that the receiver
+// gets all that the kernel has at the time when it calls read.
 func (c *completions) run() {
 	defer close(c.done)
 	conn, err := c.file.SyscallConn()
@@ -102,7 +110,7 @@ func (c *completions) read(complete func(name string)) {
 	}
 }
 
-// again makes ready receive at the next completion.
+// again makes run send on ready at the next completion.
 func (c *completions) again() { c.acks <- struct{}{} }
 
 func (c *completions) stop() {

@@ -57,7 +57,8 @@ func (k *keeperTest) end() map[string]string {
 	return k.kept()
 }
 
-// What is not allowed is not written, even at the end, if it may be held.
+// If changes may be held, content that was not allowed is not written, not even
+// at the end.
 func TestKeeperHolds(t *testing.T) {
 	k := newKeeperTest(t, 0)
 	k.put(1, "a.yaml", "one")
@@ -69,7 +70,7 @@ func TestKeeperHolds(t *testing.T) {
 	}
 }
 
-// What is allowed together is written as it was last.
+// Of several contents of a file that are allowed together, the last is written.
 func TestKeeperFolds(t *testing.T) {
 	k := newKeeperTest(t, 0)
 	k.put(1, "a.yaml", "one")
@@ -125,8 +126,8 @@ func TestKeeperWritesWhatWasAllowed(t *testing.T) {
 	}
 }
 
-// What cannot be held is written in the end, and after a while, though nothing
-// says that it is in force.
+// If changes cannot be held, content is written at the end, and after a while,
+// although no one says that it is in force.
 func TestKeeperPatience(t *testing.T) {
 	k := newKeeperTest(t, time.Hour)
 	k.put(1, "a.yaml", "one")

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// writeState is what events say about a file.
+// writeState says whether a file may still be being written, as far as events
+// tell.
 type writeState uint8
 
 const (
@@ -13,17 +14,17 @@ const (
 	complete                   // it was renamed into place, closed by its writer or waited for
 )
 
-// pending is what has to be looked at.
+// pending says which files have to be looked at.
 type pending struct {
 	files  map[string]writeState // by name
-	links  bool                  // what symbolic links lead over has changed
+	links  bool                  // something that symbolic links lead over has changed
 	all    bool                  // any file may have changed
 	verify bool                  // read every file, even those that seem the same
 	force  bool                  // read also what is being written
 	first  time.Time             // the first event; zero if nothing is pending
 }
 
-// some returns what is pending, to add to it.
+// some returns what is pending, so that the caller can add to it.
 func (w *Watcher) some() *pending {
 	if w.pending.first.IsZero() {
 		w.pending.first = time.Now()
@@ -40,11 +41,11 @@ func (w *Watcher) note(name string, state writeState) {
 	p.files[name] = max(p.files[name], state)
 }
 
-// progress is a file that may be being written. Its last content stays in
-// force until it is complete.
+// progress is a file that may be being written. The last content of the file
+// stays in force until the file is complete.
 type progress struct {
 	first, last time.Time // event
-	removed     bool      // it is gone, but that may be half of a rename
+	removed     bool      // the file is gone, but that may be half of a rename
 	pass        uint32    // the pass over the directory that has last found it so
 }
 
@@ -63,8 +64,8 @@ func (f *progress) due(debounce time.Duration, announced bool) time.Time {
 	return limit
 }
 
-// flushPending reads what events have named and what was waited for long
-// enough.
+// flushPending reads the files that events have named and the files that have
+// been waited for long enough.
 func (w *Watcher) flushPending() {
 	now := time.Now()
 	for name, f := range w.inProgress {
@@ -88,9 +89,8 @@ func (w *Watcher) flushPending() {
 	w.schedule()
 }
 
-// mayMoveLinks reports whether linked files may have changed: a file is
-// complete that may have other names, or what a symbolic link leads over has
-// changed.
+// mayMoveLinks reports whether linked files may have changed: a complete file may
+// have other names, or something that a symbolic link leads over has changed.
 func (p *pending) mayMoveLinks() bool {
 	if p.links {
 		return true
@@ -142,6 +142,7 @@ func (w *Watcher) rescan(p pending) {
 	p.force = p.force || other || !w.ready
 	results, err := w.scanner.scan(w.plan(p))
 	read := err == nil
+	w.unread = err
 	var changes []FileChange
 	if read {
 		changes = w.take(results, &p)
@@ -164,9 +165,8 @@ func (w *Watcher) rescan(p pending) {
 	w.schedule()
 }
 
-// take takes over what was found, except of files that may be being written.
-// It returns what has changed and sets p.first to the first event that led to
-// it.
+// take remembers the results, except those of files that may be being written. It
+// returns the changes and sets p.first to the first event that led to them.
 func (w *Watcher) take(results []result, p *pending) []FileChange {
 	now := time.Now()
 	var removed []result

@@ -95,7 +95,7 @@ const (
 	unreadable
 )
 
-// result is what was found of a file.
+// result is what a reader found of a file.
 type result struct {
 	verdict verdict
 	name    string
@@ -114,7 +114,7 @@ type reader struct {
 	buf []byte
 }
 
-// readFiles reads files, with entries as what is known of them.
+// readFiles reads the files of the jobs. entries has what is known of the files.
 func (r *reader) readFiles(jobs []job, entries map[string]entry) []result {
 	results := make([]result, 0, len(jobs))
 	for _, j := range jobs {
@@ -134,7 +134,8 @@ func (r *reader) readFile(j job, old entry, known bool) result {
 	return result{verdict: unreadable, name: j.name, reason: "is being replaced"}
 }
 
-// try reads a file unless the name comes to mean another file meanwhile.
+// try looks at a file, and reads it if the job says so; ok is false if the name
+// came to mean another file meanwhile.
 func (r *reader) try(j job, old entry, known bool) (res result, ok bool) {
 	res.name = j.name
 	failed := func(reason string) (result, bool) {
@@ -234,8 +235,8 @@ func (r *reader) content(fd int, size uint64) ([]byte, error) {
 	}
 }
 
-// statx is statx(2) for what an identity needs. A network filesystem asks its
-// server.
+// statx calls statx(2) for the fields that an identity needs. A network
+// filesystem asks its server.
 func statx(dir int, name string, flags int, st *unix.Statx_t) error {
 	const mask = unix.STATX_BASIC_STATS | unix.STATX_MNT_ID
 	_, err := retry(func() (int, error) {

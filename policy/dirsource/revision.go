@@ -14,12 +14,13 @@ import (
 // become empty. An object that two files define belongs to the file that is in
 // force with it already, else to the first by name; the other file is refused as
 // a whole and keeps its revision in force. A file is refused for a conflict only
-// with what is in force in the end. A file that is gone is in force no more.
+// with a revision that is in force in the end. A file that is gone is in force no
+// more.
 //
 // The work of a change depends on what the change concerns. A Tracker keeps the
 // content of a file only while it is refused for a conflict, because it may come
-// in force later. The zero value is a Tracker without files; it is for use by one
-// goroutine at a time.
+// in force later. The zero value is a Tracker without files. A Tracker must not
+// be used by several goroutines at once.
 type Tracker struct {
 	accepted     map[string]*policy.Revision // files whose newest content is in force, by name
 	pending      map[string]*fileState       // all other files
@@ -42,13 +43,13 @@ type fileState struct {
 
 // Change is what an Update of a Tracker changed.
 type Change struct {
-	// Revisions are the files of which another revision is in force now, sorted
-	// by name.
+	// Revisions are the files whose revision in force has changed, sorted by
+	// name.
 	Revisions []policy.RevisionChange
 	// Data is the content of After of each of Revisions, nil where After is nil.
 	Data [][]byte
-	// Status is that of the files that are refused, or refused for other reasons
-	// than before, and of those that are not refused any more, sorted by name.
+	// Status has the files that are refused now, or refused for other reasons
+	// than before, and the files that are not refused any more, sorted by name.
 	Status []policy.UnitStatus
 }
 
@@ -58,7 +59,7 @@ type revisionChange struct {
 	data []byte
 }
 
-// newChange sorts what an Update has found.
+// newChange returns the Change of an Update, sorted.
 func newChange(revisions []revisionChange, status []policy.UnitStatus) Change {
 	slices.SortFunc(revisions, func(a, b revisionChange) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(status, func(a, b policy.UnitStatus) int { return cmp.Compare(a.Name, b.Name) })
@@ -79,9 +80,9 @@ func (t *Tracker) Restore(files []File) {
 	}
 }
 
-// Restored returns the change from nothing to what Restore gave. A caller may
-// leave it out and gets what remains of it from the first Update: the changes
-// that are returned always add up to what is in force.
+// Restored returns the change from nothing to what Restore gave. A caller need
+// not call Restored; the first Update then includes what is left of that change.
+// The returned changes always add up to the revisions in force.
 func (t *Tracker) Restored() Change {
 	if t.started || t.restoredRead {
 		return Change{}
@@ -114,8 +115,8 @@ func (t *Tracker) init() {
 	}
 }
 
-// Update takes in what has changed in the directory, at most one change for each
-// name; the changes of the first call are the whole directory.
+// Update applies changes of the directory, at most one for each name; the changes
+// of the first call are the whole directory. It returns what they change.
 func (t *Tracker) Update(changes []FileChange) Change {
 	t.init()
 	u := trackerUpdate{t: t, changed: make(map[string]*fileState, len(changes)), seen: make(map[string]bool, len(changes))}

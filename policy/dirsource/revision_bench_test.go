@@ -9,8 +9,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy/resolve"
 )
 
-// fleet is the changes that bring n VMs in a file each, and the VM ports of 200
-// of them.
+// fleet returns the changes that bring n VMs in a file each, and the VM ports of
+// 200 of them.
 func fleet(n int) (changes []FileChange, vifs []policy.VIF) {
 	files, vifs := policytest.Fleet(n)
 	for _, f := range files {

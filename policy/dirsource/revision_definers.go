@@ -8,9 +8,9 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy/internal/multimap"
 )
 
-// definers is the revisions that define each object. An object is known by a hash
-// only, which is small: two objects with one hash join components that would be
-// judged apart with the same outcome.
+// definers has the revisions that define each object, by a hash of the object,
+// which takes little memory. Two objects with the same hash join components that
+// could be judged apart; the outcome is the same.
 type definers struct {
 	seed      maphash.Seed
 	revisions multimap.Map[uint64, *policy.Revision]

@@ -7,10 +7,10 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// Len is the number of files.
+// Len returns the number of files.
 func (t *Tracker) Len() int { return len(t.accepted) + len(t.pending) }
 
-// Status returns what became of every file, sorted by name; nil before the first
+// Status returns the state of every file, sorted by name; nil before the first
 // Update.
 func (t *Tracker) Status() []policy.UnitStatus {
 	if !t.started {
@@ -27,8 +27,8 @@ func (t *Tracker) Status() []policy.UnitStatus {
 	return all
 }
 
-// Refused returns what became of the files that are not accepted, sorted by
-// name; nil before the first Update.
+// Refused returns the state of the files that are not accepted, sorted by name;
+// nil before the first Update.
 func (t *Tracker) Refused() []policy.UnitStatus {
 	var out []policy.UnitStatus
 	for _, f := range t.pending {

@@ -14,7 +14,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
-// added is the revisions in force for a caller that adds up what a Tracker returns.
+// added is the revisions in force, added up from the changes that a Tracker
+// returns.
 type added map[string]*policy.Revision
 
 func (a added) up(t interface{ Fatalf(string, ...any) }, change Change) {
@@ -30,13 +31,13 @@ func (a added) up(t interface{ Fatalf(string, ...any) }, change Change) {
 			continue
 		}
 		if sha256.Sum256(change.Data[i]) != c.After.Sum {
-			t.Fatalf("%s: the data is not that of the version", c.Name)
+			t.Fatalf("%s: the data is not that of the revision", c.Name)
 		}
 		a[c.Name] = c.After
 	}
 }
 
-func (a added) versions() []policy.Revision {
+func (a added) revisions() []policy.Revision {
 	var vs []policy.Revision
 	for _, v := range a {
 		vs = append(vs, *v)
@@ -45,8 +46,8 @@ func (a added) versions() []policy.Revision {
 	return vs
 }
 
-// TestTrackerIsAccept: whatever happens to the files, the tracker has what Accept
-// over everything has.
+// TestTrackerIsAccept checks that a Tracker, after any history of the files, has
+// the revisions that Accept gives for the whole directory.
 func TestTrackerIsAccept(t *testing.T) {
 	names := []string{"a", "b", "c", "d", "e", "f"}
 	texts := []string{"", "!", "?", "x", "y", "z", "x y", "y z", "z x", "x w", "w", "v", "v w", "u", "u x", "# nothing", "!!"}
@@ -80,7 +81,7 @@ func TestTrackerIsAccept(t *testing.T) {
 		if rapid.Bool().Draw(t, "ask") {
 			restored := tracker.Restored()
 			sum.up(t, restored)
-			if got := sum.versions(); !reflect.DeepEqual(got, inForce) {
+			if got := sum.revisions(); !reflect.DeepEqual(got, inForce) {
 				t.Fatalf("restored %v, want %v", got, inForce)
 			}
 		}
@@ -112,7 +113,7 @@ func TestTrackerIsAccept(t *testing.T) {
 			change := tracker.Update(changes)
 			again += len(tracker.recheck)
 			sum.up(t, change)
-			if got := sum.versions(); len(got)+len(inForce) > 0 && !reflect.DeepEqual(got, inForce) {
+			if got := sum.revisions(); len(got)+len(inForce) > 0 && !reflect.DeepEqual(got, inForce) {
 				t.Fatalf("step %d: in force %v, want %v", step, got, inForce)
 			}
 			for i, v := range tracker.Revisions() {
@@ -121,7 +122,7 @@ func TestTrackerIsAccept(t *testing.T) {
 				}
 			}
 			if got := len(tracker.Revisions()); got != len(sum) {
-				t.Fatalf("step %d: %d versions in force, want %d", step, got, len(sum))
+				t.Fatalf("step %d: %d revisions in force, want %d", step, got, len(sum))
 			}
 			if got := tracker.Status(); !slices.EqualFunc(got, status, func(a, b policy.UnitStatus) bool { return a.Name == b.Name && sameStatus(a, b) }) {
 				t.Fatalf("step %d: status %v, want %v", step, got, status)
@@ -145,7 +146,7 @@ func TestTrackerIsAccept(t *testing.T) {
 	t.Logf("%d files judged again", again)
 }
 
-// check compares the index of l with what it is the index of.
+// check compares the definers of tr with the revisions of tr.
 func (tr *Tracker) check(t *rapid.T) {
 	want := newDefiners()
 	want.seed = tr.definers.seed
@@ -183,8 +184,8 @@ func sameElements(a, b []*policy.Revision) bool {
 	return len(left) == 0
 }
 
-// TestTrackerDecodesOnce: what was stored and is in the directory unchanged is
-// one version, and bytes that are known are no work.
+// TestTrackerDecodesOnce checks that a stored copy and the same content in the
+// directory are one revision, and that known content is not decoded again.
 func TestTrackerDecodesOnce(t *testing.T) {
 	var tracker Tracker
 	tracker.Restore([]File{asFile("a", "x"), asFile("b", "y")})
@@ -202,8 +203,8 @@ func TestTrackerDecodesOnce(t *testing.T) {
 	}
 }
 
-// TestTrackerInParallel: many files at once give the same, though what they have
-// in common is shared.
+// TestTrackerInParallel checks that many files at once, which share lists and
+// names, give the revisions that Accept gives.
 func TestTrackerInParallel(t *testing.T) {
 	var changes []FileChange
 	var files []File
@@ -217,12 +218,12 @@ func TestTrackerInParallel(t *testing.T) {
 	var tracker Tracker
 	sum := make(added)
 	sum.up(t, tracker.Update(changes))
-	if want, _ := Accept(nil, files); !reflect.DeepEqual(sum.versions(), want) {
+	if want, _ := Accept(nil, files); !reflect.DeepEqual(sum.revisions(), want) {
 		t.Error("not what Accept gives")
 	}
 }
 
-// TestTrackerUnreadable: another reason is another status.
+// TestTrackerUnreadable checks that another reason is another status.
 func TestTrackerUnreadable(t *testing.T) {
 	var tracker Tracker
 	for _, reason := range []string{"permission denied", "input/output error"} {

@@ -25,7 +25,7 @@ func contentOf(f File) content {
 	}
 }
 
-// decodeJob is a file to decode, and what comes of it.
+// decodeJob is a file to decode, and the revision that it decodes to.
 type decodeJob struct {
 	file           File
 	content        content
@@ -138,8 +138,8 @@ func (u *trackerUpdate) now(name string) (f fileState, ok bool) {
 	return u.t.state(name)
 }
 
-// inPlay returns the revisions of a file that may be in force before or after
-// this Update. Some may be nil, or the same.
+// inPlay returns the revisions of a file that were in force before this Update or
+// may be after it. Some may be nil, or the same.
 func (u *trackerUpdate) inPlay(name string) [4]*policy.Revision {
 	old, _ := u.t.state(name)
 	f, _ := u.now(name)
@@ -179,7 +179,7 @@ func (u *trackerUpdate) component(name string) []string {
 	return names
 }
 
-// judge decides what is in force of the files of a component.
+// judge decides which revisions of the files of a component are in force.
 func (u *trackerUpdate) judge(names []string) {
 	files := make([]fileState, 0, len(names))
 	for _, name := range names {
@@ -209,8 +209,8 @@ func (u *trackerUpdate) judge(names []string) {
 	}
 }
 
-// judged returns the files, which are sorted by name, with what is in force of
-// them and their status.
+// judged returns the files, which are sorted by name, with the revision in force
+// and the status of each.
 func judged(files []fileState) []fileState {
 	all := make(candidates, len(files))
 	for i := range files {
@@ -232,7 +232,8 @@ func sameStatus(a, b policy.UnitStatus) bool {
 	return a.State == b.State && slices.Equal(a.Errors, b.Errors)
 }
 
-// settle records the outcome for a file and what is new about it.
+// settle stores the new state of a file, and adds to the Change what differs from
+// before.
 func (u *trackerUpdate) settle(f fileState) {
 	old, _ := u.t.state(f.name)
 	u.release(f.name, f.newest, f.inForce)

@@ -10,24 +10,25 @@ import (
 )
 
 const (
-	// retryMissing is the interval at which a missing directory is looked for,
-	// in case no event announces its return.
+	// retryMissing is the interval at which Run looks at a directory that is
+	// missing or cannot be watched.
 	retryMissing = time.Second
 	// queue is how many events are taken in before their files are read.
 	queue = 4096
 )
 
-// Run watches until ctx ends and returns its error, or the reason why watching
-// cannot be set up. It may be called once.
+// Run watches until ctx ends and returns its error. While the kernel grants no
+// inotify instance, Run looks at every file once a second instead. Run may be
+// called once.
 func (w *Watcher) Run(ctx context.Context) error {
 	defer close(w.done)
-	fs, err := fsnotify.NewBufferedWatcher(queue)
-	if err != nil {
-		return fmt.Errorf("watch %s: %w", w.dir, err)
-	}
-	defer fs.Close()
-	w.fs, w.completions = fs, newCompletions()
-	defer w.completions.stop()
+	w.completions = noCompletions() // until watch has an instance for fsnotify
+	defer func() {
+		w.completions.stop()
+		if w.fs != nil {
+			w.fs.Close()
+		}
+	}()
 	defer w.endSweep()
 
 	resync := time.NewTicker(w.opts.Resync)
@@ -44,12 +45,13 @@ func (w *Watcher) Run(ctx context.Context) error {
 		if w.sweep != nil {
 			sweeping = always
 		}
+		events, lost := w.events()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case e, ok := <-fs.Events:
+		case e, ok := <-events:
 			w.event(e, ok)
-		case <-fs.Errors: // events are lost, for example by an overflow
+		case <-lost: // events are lost, for example by an overflow
 			w.eventsLost()
 		case <-w.completions.ready:
 			w.takeEvents()
@@ -77,12 +79,13 @@ func (w *Watcher) Run(ctx context.Context) error {
 // takeEvents takes in the events that have come already, so that a burst of
 // them leads to one snapshot.
 func (w *Watcher) takeEvents() {
+	events, lost := w.events()
 	for n, idle := 0, 0; idle < 3 && n < queue && !w.ended; n++ {
 		select {
-		case e, ok := <-w.fs.Events:
+		case e, ok := <-events:
 			w.event(e, ok)
 			idle = 0
-		case <-w.fs.Errors:
+		case <-lost:
 			w.eventsLost()
 			idle = 0
 		default:
@@ -93,6 +96,15 @@ func (w *Watcher) takeEvents() {
 	// Completions are read last, so that they include those of the files whose
 	// creation was announced.
 	w.completions.read(func(name string) { w.note(name, complete) })
+}
+
+// events returns the channels of fsnotify, which are nil without an inotify
+// instance.
+func (w *Watcher) events() (events <-chan fsnotify.Event, lost <-chan error) {
+	if w.fs == nil {
+		return nil, nil
+	}
+	return w.fs.Events, w.fs.Errors
 }
 
 func (w *Watcher) eventsLost() {

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// entry is what is remembered of a file: enough to see that it has changed.
+// entry is what a scanner remembers of a file: enough to see that the file has
+// changed.
 type entry struct {
 	sum   sum
 	id    uint64 // digest of the identity
@@ -30,7 +31,8 @@ const (
 	flagLinked                 // may change together with another file
 )
 
-// readable reports whether sum is of what was last delivered of the file.
+// readable reports whether the file could be read, so that sum is that of its
+// content.
 func (e entry) readable() bool { return e.flags&(flagRead|flagUnreadable) == flagRead }
 
 // settled reports whether the content is the same as long as id is.
@@ -51,7 +53,7 @@ func newScanner(dir string) *scanner {
 	return &scanner{dir: dir, entries: map[string]entry{}, reasons: map[string]string{}}
 }
 
-// errReplaced says that the path leads to another directory than before.
+// errReplaced means that the path leads to another directory than before.
 var errReplaced = errors.New("is being replaced")
 
 // dirHandle is an open directory.
@@ -218,8 +220,7 @@ func (s *scanner) unlisted(pass uint32) (names []string) {
 	return names
 }
 
-// remember takes over what was found and returns what differs from before,
-// sorted by name.
+// remember stores the results and returns the changes, sorted by name.
 func (s *scanner) remember(results []result) (changes []FileChange) {
 	for _, r := range results {
 		old, known := s.entries[r.name]
@@ -266,7 +267,7 @@ func (s *scanner) remember(results []result) (changes []FileChange) {
 	return changes
 }
 
-// count keeps the number of linked files when an entry becomes another.
+// count updates the number of linked files when an entry becomes another.
 func (s *scanner) count(before, after entry) {
 	s.linked += int(after.flags&flagLinked)/flagLinked - int(before.flags&flagLinked)/flagLinked
 }

@@ -27,9 +27,9 @@ const (
 // filesystem is synced, with whatever else was written to it.
 const fewFiles = 4
 
-// Store keeps a copy of the accepted version of every file in a state
-// directory, so that a file that is broken when the agent starts still has its
-// last accepted version. It is not safe for concurrent use.
+// Store keeps a copy of the accepted content of every file in a state directory,
+// so that a file that is broken when the agent starts still has its last accepted
+// content. It is not safe for concurrent use.
 type Store struct {
 	dir      string
 	sums     map[string]sum // by name of the policy file

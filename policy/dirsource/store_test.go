@@ -21,7 +21,7 @@ func open(t testing.TB, dir string) *Store {
 	return s
 }
 
-// files are made of pairs of name and content.
+// files returns the files of pairs of name and content.
 func files(pairs ...string) (list []File) {
 	for i := 0; i < len(pairs); i += 2 {
 		list = append(list, File{Name: pairs[i], Data: []byte(pairs[i+1])})
@@ -65,7 +65,7 @@ func TestStoreAcrossRestart(t *testing.T) {
 	}
 }
 
-// TestStoreBatch: so many that the filesystem is brought to disk as a whole.
+// TestStoreBatch stores so many files that the whole filesystem is synced.
 func TestStoreBatch(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -129,7 +129,8 @@ func TestStoreErrors(t *testing.T) {
 	if got := stored(open(t, dir)); got != "b.yaml=b" {
 		t.Errorf("an error kept the others from being stored: %s", got)
 	}
-	// What cannot be put in place keeps what it had, and is tried again.
+	// A copy that cannot be replaced stays as it was, and the next Save tries
+	// again.
 	if err := os.Mkdir(s.path("c.yaml"), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -40,9 +40,9 @@ func (w *Watcher) endSweep() {
 	w.sweep = nil
 }
 
-// stepSweep reads the next files. What has come, gone or been written since it
-// was read last is left to flushPending, because its events are on their way:
-// a sweep must not show half of a file, nor half of a rename.
+// stepSweep reads the next files. Files that have come, gone or been written
+// since they were read last are left to flushPending, because their events are on
+// their way: a sweep must not show half of a file, nor half of a rename.
 func (w *Watcher) stepSweep() {
 	s := w.sweep
 	var names []string

@@ -17,8 +17,8 @@ const (
 	DefaultResync   = 30 * time.Second
 )
 
-// maxDebounce is how many times Options.Debounce a file is waited for that is
-// being written.
+// maxDebounce is the longest time that a file is waited for while it is being
+// written, in units of Options.Debounce.
 const maxDebounce = 10
 
 // Options are the settings of a Watcher. The zero value is usable.
@@ -38,8 +38,8 @@ type Options struct {
 	Report func(error)
 }
 
-// Snapshot is what has changed in the directory since the snapshots before.
-// The receiver may keep it.
+// Snapshot holds the files that have changed in the directory since the snapshot
+// before. The receiver may keep it.
 type Snapshot struct {
 	// Seq numbers the snapshots of a Watcher from 1. A snapshot that was not
 	// received is merged into the next, so numbers may be left out.
@@ -64,7 +64,7 @@ type Watcher struct {
 	done        chan struct{}
 
 	// The rest belongs to Run.
-	fs          *fsnotify.Watcher
+	fs          *fsnotify.Watcher   // nil while the kernel grants no inotify instance
 	watched     map[string]identity // directories that fs watches
 	completions *completions
 	scanner     *scanner
@@ -73,8 +73,9 @@ type Watcher struct {
 	sweep       *sweep
 	seq         uint64
 	err         error
-	ready       bool // the directory was read once
-	ended       bool // no more events will come
+	unread      error // why the directory could not be read, the last time
+	ready       bool  // the directory was read once
+	ended       bool  // no more events will come
 	reported    string
 	timer       *time.Timer // fires when one of inProgress is due
 	retry       *time.Timer // fires when an unreadable directory is tried again
@@ -115,11 +116,11 @@ func NewWatcher(dir string, opts Options) (*Watcher, error) {
 func (w *Watcher) Snapshots() <-chan Snapshot { return w.snapshots }
 
 // Sync returns the Seq of a snapshot that holds everything that was written to
-// the directory before the call. That snapshot may have been received already.
-// A file that is being written is in it with its content of the moment. What
-// was written through a memory mapping may be missing. Sync waits until Run is
-// running; it returns the error of the directory or of ctx, or an error if Run
-// has returned.
+// the directory before the call. That snapshot may have been received already. A
+// file that is being written is in it with the content that the file has at the
+// time. Content that was written through a memory mapping may be missing. Sync
+// waits until Run is running; it returns the reason why the directory cannot be
+// read, the error of ctx, or an error if Run has returned.
 func (w *Watcher) Sync(ctx context.Context) (uint64, error) {
 	reply := make(chan syncReply, 1)
 	select {
@@ -133,8 +134,7 @@ func (w *Watcher) Sync(ctx context.Context) (uint64, error) {
 	return r.seq, r.err
 }
 
-// answerSyncs looks at every file and answers a Sync, and those that wait
-// behind it.
+// answerSyncs looks at every file, and answers a Sync and all others that wait.
 func (w *Watcher) answerSyncs(reply chan syncReply) {
 	replies := []chan syncReply{reply}
 	for more := true; more; {
@@ -150,7 +150,7 @@ func (w *Watcher) answerSyncs(reply chan syncReply) {
 	p.force = true
 	w.rescan(p)
 	for _, reply := range replies {
-		reply <- syncReply{w.seq, w.err}
+		reply <- syncReply{w.seq, w.unread}
 	}
 }
 

@@ -30,7 +30,7 @@ type bench struct {
 	cancel  context.CancelFunc
 	ended   chan error
 	last    Snapshot
-	have    map[string]File // what the snapshots amount to
+	have    map[string]File // the files, added up from the snapshots
 }
 
 // start runs a Watcher on dir, "" for a new one. The resync is so rare that
@@ -86,7 +86,7 @@ func (b *bench) write(name, text string) {
 	b.must(os.WriteFile(b.path(name), []byte(text), 0o644))
 }
 
-// replace writes a file the careful way.
+// replace writes a file under another name and renames it into place.
 func (b *bench) replace(name, text string) {
 	b.Helper()
 	b.write(".tmp", text)
@@ -116,7 +116,8 @@ func (b *bench) take(s Snapshot) {
 	}
 }
 
-// describe says what the snapshots received so far amount to.
+// describe returns the files, added up from the snapshots received so far, as
+// text.
 func (b *bench) describe() string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(b.have)) {
@@ -133,7 +134,7 @@ func (b *bench) describe() string {
 	return strings.Join(out, "; ")
 }
 
-// until receives snapshots until one is as wanted.
+// until receives snapshots until describe returns what is wanted.
 func (b *bench) until(want string) Snapshot {
 	b.Helper()
 	timeout := time.After(deadline)
@@ -161,7 +162,8 @@ func (b *bench) sync() (uint64, error) {
 	return b.w.Sync(ctx)
 }
 
-// quiet checks that nothing was or will be sent for what has happened so far.
+// quiet checks that there is no snapshot for the events so far beyond those
+// received.
 func (b *bench) quiet() {
 	b.Helper()
 	if seq, err := b.sync(); err != nil || seq != b.last.Seq {
@@ -293,7 +295,7 @@ func TestWatcherDirectoryVanishes(t *testing.T) {
 	if _, err := b.sync(); err == nil {
 		b.Error("sync does not say that the directory is missing")
 	}
-	// What happens in the old directory does not matter any more.
+	// Changes of the old directory do not count any more.
 	b.must(os.WriteFile(filepath.Join(gone, "old.yaml"), []byte("x"), 0o644))
 	b.must(os.Mkdir(b.dir, 0o755))
 	b.until("")
@@ -443,8 +445,8 @@ func TestWaitingIsBounded(t *testing.T) {
 	}
 }
 
-// TestScanReadsOnlyWhatChanged: an unchanged identity is believed once it is
-// old enough, and not before.
+// TestScanReadsOnlyWhatChanged checks that a scan believes an unchanged identity
+// only once it is old enough.
 func TestScanReadsOnlyWhatChanged(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte("1"), 0o644); err != nil {
@@ -474,7 +476,7 @@ func TestScanReadsOnlyWhatChanged(t *testing.T) {
 	}
 }
 
-// TestRacyWindow: a time stamp without a fraction is believed later.
+// TestRacyWindow checks that a time stamp without a fraction is believed later.
 func TestRacyWindow(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for _, test := range []struct {

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHalfIsNotShown: a file that is written in two halves is waited for, also
-// by the resync.
+// TestHalfIsNotShown checks that a Watcher waits for a file that is written in
+// two halves, also in a resync.
 func TestHalfIsNotShown(t *testing.T) {
 	b := startWith(t, "", Options{Resync: 3 * time.Millisecond, Debounce: time.Hour})
 	b.replace("a.yaml", "old")
@@ -40,8 +40,8 @@ func TestHalfIsNotShown(t *testing.T) {
 	}
 }
 
-// TestWriterThatStays: a file that is kept open is read in the end, and at once
-// by Sync.
+// TestWriterThatStays checks that a file that is kept open is read in the end,
+// and that Sync reads it at once.
 func TestWriterThatStays(t *testing.T) {
 	b := startWith(t, "", Options{Resync: time.Hour})
 	b.until("")
@@ -62,7 +62,7 @@ func TestWriterThatStays(t *testing.T) {
 	b.until("a.yaml=123")
 }
 
-// TestSyncReadsWhatIsBeingWritten does not wait for the writer.
+// TestSyncReadsWhatIsBeingWritten checks that Sync does not wait for a writer.
 func TestSyncReadsWhatIsBeingWritten(t *testing.T) {
 	b := startWith(t, "", Options{Resync: time.Hour, Debounce: time.Hour})
 	b.until("")
@@ -79,8 +79,8 @@ func TestSyncReadsWhatIsBeingWritten(t *testing.T) {
 	b.quiet()
 }
 
-// TestMappedFile: what is written through a mapping is found by the resync at
-// the latest.
+// TestMappedFile checks that the resync finds content that was written through a
+// mapping.
 func TestMappedFile(t *testing.T) {
 	b := startWith(t, "", Options{Resync: 20 * time.Millisecond})
 	b.until("")
@@ -98,8 +98,9 @@ func TestMappedFile(t *testing.T) {
 	b.must(unix.Munmap(m))
 }
 
-// TestRenameIsOneChange: a file that is renamed is never gone. Its new name has
-// to be announced as complete for that, since the debounce is so long.
+// TestRenameIsOneChange checks that no snapshot is without a file that is
+// renamed. Because the debounce is so long, this works only if the new name is
+// announced as complete.
 func TestRenameIsOneChange(t *testing.T) {
 	b := startWith(t, "", Options{Resync: time.Hour, Debounce: time.Hour})
 	b.replace("a.yaml", "1")
@@ -117,8 +118,8 @@ func TestRenameIsOneChange(t *testing.T) {
 	}
 }
 
-// TestRemovalWaitsForTheWriter: what may be half of a rename is acted upon with
-// the other half.
+// TestRemovalWaitsForTheWriter checks that a removal that may be half of a rename
+// is delivered with the other half.
 func TestRemovalWaitsForTheWriter(t *testing.T) {
 	b := startWith(t, "", Options{Resync: time.Hour, Debounce: time.Hour})
 	b.replace("a.yaml", "1")
@@ -135,8 +136,8 @@ func TestRemovalWaitsForTheWriter(t *testing.T) {
 	b.quiet()
 }
 
-// TestNothingStaysInProgress: a new file that is gone before it was complete is
-// forgotten, and so is every file of a directory that vanishes.
+// TestNothingStaysInProgress checks that a Watcher forgets a new file that is
+// gone before it was complete, and every file of a directory that vanishes.
 func TestNothingStaysInProgress(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -167,8 +168,8 @@ func TestNothingStaysInProgress(t *testing.T) {
 	}
 }
 
-// TestWithoutCompletions: if the kernel grants no second inotify instance, a
-// file is read when nothing more is announced.
+// TestWithoutCompletions checks that without a second inotify instance a file is
+// read when no more events come.
 func TestWithoutCompletions(t *testing.T) {
 	instances := func() int {
 		list, err := os.ReadDir("/proc/self/fd")
@@ -229,7 +230,7 @@ func TestWithoutCompletions(t *testing.T) {
 	b.until("b.yaml=23")
 }
 
-// TestEventsLost: lost events make every file be read.
+// TestEventsLost checks that every file is read after events were lost.
 func TestEventsLost(t *testing.T) {
 	b := start(t, "", time.Hour)
 	target := filepath.Join(t.TempDir(), "target")
@@ -310,7 +311,8 @@ func TestUnreceivedSnapshotsAreMerged(t *testing.T) {
 	}
 }
 
-// TestSweepIsNotInTheWay: events are looked at while every file is read.
+// TestSweepIsNotInTheWay checks that events are handled while a sweep reads every
+// file.
 func TestSweepIsNotInTheWay(t *testing.T) {
 	b := startWith(t, "", Options{Resync: time.Millisecond})
 	const files = 1000
@@ -324,7 +326,7 @@ func TestSweepIsNotInTheWay(t *testing.T) {
 	for i := range 10 {
 		text := fmt.Sprint(i)
 		b.replace("a.yaml", text)
-		b.must(os.WriteFile(outside, []byte(text), 0o644)) // nobody is told
+		b.must(os.WriteFile(outside, []byte(text), 0o644)) // no event announces it
 		b.must(os.Rename(b.path(fmt.Sprintf("f%d.yaml", i)), b.path(fmt.Sprintf("g%d.yaml", i))))
 		for string(b.have["a.yaml"].Data) != text || string(b.have["x.yaml"].Data) != text {
 			b.take(<-b.w.Snapshots())

@@ -74,7 +74,7 @@ func (d *decoder) addr(v value) (netip.Addr, bool) {
 	return a, true
 }
 
-// unfit says why an interface cannot have the address a.
+// unfit returns why an interface cannot have the address a, "" if it can.
 func unfit(a netip.Addr) string {
 	switch {
 	case a.IsUnspecified():

@@ -11,8 +11,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestDecodeAll: whatever stands beside a file, it means what it means by
-// itself.
+// TestDecodeAll checks that DecodeAll gives for each file what Decode gives,
+// whatever the other files are.
 func TestDecodeAll(t *testing.T) {
 	var seeds [][]byte
 	names, err := filepath.Glob("../../docs/example/*.yaml")
@@ -49,7 +49,7 @@ func TestDecodeAll(t *testing.T) {
 			case 0:
 				data = vm
 			case 1:
-				if len(data) > 0 { // a byte is lost, or another
+				if len(data) > 0 { // a byte is lost or changed
 					at := rapid.IntRange(0, len(data)-1).Draw(t, "at")
 					data = bytes.Clone(data)
 					if rapid.Bool().Draw(t, "lost") {
@@ -70,8 +70,8 @@ func TestDecodeAll(t *testing.T) {
 	})
 }
 
-// TestDecodeAllInParallel: many files at once give the same as each by itself,
-// though the objects share what they have in common.
+// TestDecodeAllInParallel checks that many files at once give the same as each by
+// itself, although the objects share names and lists.
 func TestDecodeAllInParallel(t *testing.T) {
 	files := []File{{Name: "worked.yaml", Data: []byte(worked)}}
 	for i := range 500 {

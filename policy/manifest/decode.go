@@ -166,7 +166,7 @@ func next(dec *yaml.Decoder, doc *yaml.Node) (err error) {
 }
 
 // syntaxError takes the line out of the text of an error of the YAML library,
-// which tells it nowhere else.
+// because the error has it nowhere else.
 func (d *decoder) syntaxError(err error) policy.Problem {
 	p := policy.Problem{Pos: policy.Position{File: d.file}}
 	s := strings.TrimPrefix(err.Error(), "yaml: ")
@@ -197,9 +197,9 @@ func at(steps []step) *value {
 	return v
 }
 
-// checkShape refuses what no manifest needs anywhere, in free-form parts as
-// well: aliases, merge keys, keys that are not strings, keys given twice, and
-// deep nesting. The steps lead to n.
+// checkShape refuses YAML that no manifest needs, in free-form parts as well:
+// aliases, merge keys, keys that are not strings, keys given twice, and deep
+// nesting. The steps lead to n.
 func (d *decoder) checkShape(n *yaml.Node, steps []step) {
 	if len(steps) > maxDepth {
 		d.failField(n, at(steps).path(), "nested deeper than %d levels", maxDepth)

@@ -25,7 +25,8 @@ type fields struct {
 	fewName [6]string
 }
 
-// mapping reads v as a mapping. If v is none, that is reported and ok is false.
+// mapping reads v as a mapping. If v is not a mapping, mapping reports an error
+// and ok is false.
 func (d *decoder) mapping(v value) (f *fields, ok bool) {
 	if v.Kind != yaml.MappingNode {
 		d.fail(v, "must be a mapping, not %s", describe(v.Node))
@@ -61,7 +62,7 @@ func (f *fields) take(name string) (value, bool) {
 	return value{}, false
 }
 
-// require is take that reports a missing field.
+// require is like take, but reports a missing field.
 func (f *fields) require(name string) (value, bool) {
 	v, ok := f.take(name)
 	if !ok {
@@ -70,7 +71,8 @@ func (f *fields) require(name string) (value, bool) {
 	return v, ok
 }
 
-// within is take for a mapping; ok is false if the field is missing or null.
+// within is like take, for a field that is a mapping; ok is false if the field is
+// missing or null.
 func (f *fields) within(name string) (g *fields, ok bool) {
 	v, ok := f.take(name)
 	if !ok || isNull(v.Node) {
@@ -79,7 +81,7 @@ func (f *fields) within(name string) (g *fields, ok bool) {
 	return f.d.mapping(v)
 }
 
-// requireWithin is require for a mapping.
+// requireWithin is like require, for a field that is a mapping.
 func (f *fields) requireWithin(name string) (*fields, bool) {
 	v, ok := f.require(name)
 	if !ok {

@@ -11,7 +11,7 @@ import (
 // directory have in common. It may be used by several goroutines at once.
 type sharedLists struct {
 	mu    sync.Mutex
-	known map[string]groupList // by all that is in it
+	known map[string]groupList // by namespaces, names and positions of the groups
 }
 
 // groupList is the groups of a virtual machine and where they are named.

@@ -8,7 +8,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy/internal/policytest"
 )
 
-// TestUpdateStep: cases of few words that random histories seldom meet.
+// TestUpdateStep has short cases that random histories seldom reach.
 func TestUpdateStep(t *testing.T) {
 	r := New(policy.Options{})
 	vifs := []policy.VIF{{Name: "tap", OFPort: 1, IfaceID: "local"}}
@@ -36,14 +36,14 @@ func TestUpdateStep(t *testing.T) {
 	step("g", policytest.Group("default", "g", "direction: Egress"))
 	step("local", policytest.VM("default", "local", "10.0.0.1", "", "g"))
 
-	// A VM that is elsewhere takes the address of one that is here.
+	// A remote VM takes the address of a local VM.
 	if c := step("a", policytest.VM("default", "a", "10.0.0.1", "", "g")); len(c.Endpoints) != 1 || len(c.Endpoints[0].After.Addrs) != 0 {
 		t.Errorf("got %+v", c)
 	}
 	if c := step("a", policytest.VM("default", "a", "10.0.0.2", "", "g")); len(c.Endpoints) != 1 || len(c.Members) != 2 {
 		t.Errorf("got %+v", c)
 	}
-	// Rules change, and no port is looked at; then one is.
+	// A change of rules changes no endpoint; a change of a VM changes no rules.
 	if c := step("g", policytest.Group("default", "g", "direction: Ingress")); len(c.Groups) != 1 || len(c.Endpoints)+len(c.Members) > 0 {
 		t.Errorf("got %+v", c)
 	}

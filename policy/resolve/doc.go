@@ -9,10 +9,11 @@
 // taken in the order of OFPort, all iface-ids first, and an interface belongs to
 // one port only. A port without interface is an Endpoint that is not Known.
 //
-// What several VMs or interfaces claim belongs to the first of them, by VM key,
-// then by interface id: an address in a VPC, an interface id, a uid. The others
-// do without, which is a warning.
+// An address in a VPC, an interface id or a uid that several VMs or interfaces
+// claim belongs to the first of them, by VM key, then by interface id. The others
+// go without it, and each of them is a warning.
 //
-// The package is pure. Property tests hold it against policy.Evaluate, which
-// shares nothing with it, and a Resolver after a history against a new one.
+// The package is pure. Property tests compare it with policy.Evaluate, which
+// shares no code with it, and compare a Resolver after a history of changes with
+// a new one.
 package resolve

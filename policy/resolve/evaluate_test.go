@@ -49,8 +49,8 @@ func party(ofport uint16, addr string) policy.Party {
 	return policy.Party{OFPort: ofport, Addr: netip.MustParseAddr(addr)}
 }
 
-// tiers is web -> app -> db in one VPC, another VPC that uses the same
-// addresses, and VMs of every odd kind.
+// tiers returns a policy and its ports: web -> app -> db in one VPC, another VPC
+// that uses the same addresses, and VMs of every odd kind.
 func tiers(t testing.TB, opts policy.Options) (*policy.Policy, []policy.VIF) {
 	p := policytest.Load(t, opts,
 		policytest.Subnet("default", "a", "10.0.1.0/24", "fd00:1::/64", ""),
@@ -168,8 +168,8 @@ func TestEvaluate(t *testing.T) {
 	}
 }
 
-// TestComparisonNotices: for every mistake that is planted in the model, judge
-// and Evaluate differ about some connection.
+// TestComparisonNotices checks that judge and Evaluate differ about some
+// connection for every mistake that it plants in the model.
 func TestComparisonNotices(t *testing.T) {
 	p, vifs := tiers(t, policy.Options{})
 	group := func(m *policy.Model, id string) *policy.RuleGroup {
@@ -301,5 +301,5 @@ func TestDefaultGroupManifestReplacesTheBuiltIn(t *testing.T) {
 	}
 }
 
-// linkLocalOf is the link-local address of the MAC that vifsOf gives a port.
+// linkLocalOf returns the link-local address of the MAC that vifsOf gives a port.
 func linkLocalOf(ofport uint16) string { return fmt.Sprintf("fe80::ff:fe00:%x", ofport) }

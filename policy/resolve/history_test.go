@@ -11,7 +11,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// history draws files that change, none defining what another does, and ports.
+// history draws changes of files and ports. No two files define the same object.
 type history struct {
 	world
 	files map[string]*policy.Revision
@@ -74,7 +74,7 @@ func (h *history) step() []policy.RevisionChange {
 	}
 	drawn := h.world.objects()
 	if single {
-		switch h.pick("kind of one", 4) { // the other kinds do not come
+		switch h.pick("kind of one", 4) { // changes no other kinds
 		case 0:
 			drawn.Subnets, drawn.VirtualMachines = nil, nil
 		case 1:
@@ -114,7 +114,7 @@ func (h *history) step() []policy.RevisionChange {
 	return changes
 }
 
-// policy is everything that is in force.
+// policy returns the policy of all files in force.
 func (h *history) policy(t *rapid.T, opts policy.Options) *policy.Policy {
 	var all []policy.Objects
 	for _, name := range []string{"f", "g", "h"} {
@@ -129,8 +129,8 @@ func (h *history) policy(t *rapid.T, opts policy.Options) *policy.Policy {
 	return p
 }
 
-// TestHistory: after any history a Resolver has what a new one has, agrees with
-// Evaluate, says what has changed, and can go back.
+// TestHistory checks that a Resolver, after any history, has the model of a new
+// Resolver, agrees with Evaluate, returns the right changes, and can go back.
 func TestHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := &history{world: world{t}, files: make(map[string]*policy.Revision)}
@@ -220,7 +220,7 @@ func leftOver(x *index) (names []string) {
 	return names
 }
 
-// copies returns the changes with other versions of the same content in Before.
+// copies returns the changes with copies of the same content in Before.
 func copies(changes []policy.RevisionChange) []policy.RevisionChange {
 	changes = slices.Clone(changes)
 	for i := range changes {
@@ -234,7 +234,7 @@ func copies(changes []policy.RevisionChange) []policy.RevisionChange {
 	return changes
 }
 
-// applies checks that c turns before into after and says nothing else.
+// applies checks that c turns before into after and has nothing else.
 func applies(t *rapid.T, before *policy.Model, c policy.ModelChange, after *policy.Model) {
 	same := func(what string, got, want any) {
 		if !reflect.DeepEqual(got, want) {

@@ -9,8 +9,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy/internal/multimap"
 )
 
-// index is the objects in force and where to find them. It points into the
-// revisions that Update was given.
+// index holds the objects in force, so that each can be found by what refers to
+// it. It points into the revisions that Update was given.
 type index struct {
 	opts      policy.Options // with defaults
 	groups    map[policy.Key]*policy.Group
@@ -45,8 +45,8 @@ type ifaceRef struct {
 
 func (f ifaceRef) iface() *policy.Interface { return &f.vm.Interfaces[f.n] }
 
-// compare orders interfaces by VM key, then by id: what several claim belongs to
-// the first.
+// compare orders interfaces by VM key, then by id. An address or id that several
+// interfaces claim belongs to the first of them.
 func (f ifaceRef) compare(o ifaceRef) int {
 	if f == o {
 		return 0
@@ -187,7 +187,7 @@ func (x *index) members() []policy.Member {
 	return all
 }
 
-// setKey appends a text to b that is different for different lists of groups.
+// setKey appends to b a text that identifies the list of vm's groups.
 func (x *index) setKey(b []byte, vm *policy.VirtualMachine) []byte {
 	if len(vm.Groups) == 0 {
 		return append(policy.Key{Namespace: vm.Key.Namespace, Name: x.opts.DefaultGroup}.AppendTo(b), 0)
@@ -221,8 +221,8 @@ func (x *index) addToSet(vm *policy.VirtualMachine) {
 	s.vms[vm] = true
 }
 
-// canonical returns the VM of the index that vm is or was decoded alike, nil if
-// the index has none.
+// canonical returns the VM of the index that is vm or was decoded from the same
+// bytes as vm; nil if the index has none.
 func (x *index) canonical(vm *policy.VirtualMachine) *policy.VirtualMachine {
 	s := x.set(vm)
 	if s == nil {

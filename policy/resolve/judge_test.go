@@ -21,8 +21,8 @@ func verdictOf(v policy.Verdict) judgement {
 	}
 }
 
-// judge is the plain reading of a Model, as the compiler of flows must read
-// it. It shares nothing with Evaluate.
+// judge judges a connection by a Model, as the compiler of flows must read it. It
+// shares no code with Evaluate.
 func judge(m *policy.Model, c policy.Connection) judgement {
 	var j judgement
 	j.EgressApplies, j.EgressAllowed, j.EgressRules = half(m, c, policy.Egress)

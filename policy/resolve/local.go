@@ -50,7 +50,7 @@ type tagMAC struct {
 	mac policy.MAC
 }
 
-// modelBuilder is what one localModel finds.
+// modelBuilder collects the model that localModel returns.
 type modelBuilder struct {
 	index      *index
 	ruleGroups map[string]policy.RuleGroup // by ID

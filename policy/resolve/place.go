@@ -8,7 +8,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// placed is an interface and what the objects say about it, whatever the host.
+// placed is an interface and what the objects say about it. It does not depend on
+// the host.
 type placed struct {
 	ifaceRef
 	vpc     string       // "" = none
@@ -59,8 +60,8 @@ func (x *index) place(f ifaceRef) placed {
 	return p
 }
 
-// locate finds the VPC and the subnets of an interface. It gives what is wrong
-// with them to warn, unless that is nil.
+// locate returns the VPC and the subnets of an interface. It calls warn, unless
+// warn is nil, with what is wrong with them.
 func (x *index) locate(f ifaceRef, warn func(policy.Problem)) (vpc string, in []policy.Key) {
 	if warn == nil {
 		warn = func(policy.Problem) {}

@@ -12,8 +12,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// world draws policies from few names and addresses, so that everything that
-// can collide does: ids, uids, MACs, addresses, prefixes, VPCs.
+// world draws policies from few names and addresses, so that ids, uids, MACs,
+// addresses, prefixes and VPCs collide.
 type world struct{ t *rapid.T }
 
 func (w world) pick(label string, n int) int { return rapid.IntRange(0, n-1).Draw(w.t, label) }
@@ -159,8 +159,9 @@ func (w world) connection(m *policy.Model) policy.Connection {
 	return c
 }
 
-// TestModelAgreesWithEvaluate compares the model, read plainly, with Evaluate:
-// two pieces that were written apart from the same meaning.
+// TestModelAgreesWithEvaluate compares the model, as judge reads it, with
+// Evaluate: two pieces of code that were written separately from the same
+// meaning.
 func TestModelAgreesWithEvaluate(t *testing.T) {
 	allowed, denied := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -191,7 +192,7 @@ func agree(t *rapid.T, p *policy.Policy, vifs []policy.VIF, m *policy.Model, c p
 	return want.Allowed
 }
 
-// wellFormed checks what the Model promises of its order.
+// wellFormed checks the order that the documentation of Model promises.
 func wellFormed(t *rapid.T, m *policy.Model) {
 	for i := 1; i < len(m.Endpoints); i++ {
 		if m.Endpoints[i-1].OFPort >= m.Endpoints[i].OFPort {
@@ -226,7 +227,8 @@ func wellFormed(t *rapid.T, m *policy.Model) {
 	}
 }
 
-// TestResolveIgnoresOrder: the order of files, objects and ports never shows.
+// TestResolveIgnoresOrder checks that the order of files, objects and ports does
+// not matter.
 func TestResolveIgnoresOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := world{t}

@@ -10,7 +10,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy/internal/policytest"
 )
 
-// lines prints what a test looks at: endpoints, members and problems.
+// lines prints the parts of a model that a test compares: endpoints, members and
+// problems.
 func linesOf(m *policy.Model) []string {
 	var out []string
 	for _, e := range m.Endpoints {
@@ -165,7 +166,7 @@ func TestResolveIdentity(t *testing.T) {
 	tests := []struct {
 		name string
 		vifs []policy.VIF
-		want []string // members are left out
+		want []string // without members
 	}{
 		{"by iface-id", []policy.VIF{{Name: "p1", OFPort: 1, IfaceID: "i1", MAC: mac(9)}}, []string{known(1, "one", "02:00:00:00:00:09", "10.0.0.1")}},
 		{"by vm-id", []policy.VIF{{Name: "p1", OFPort: 1, IfaceID: "?", VMID: "u1"}}, []string{known(1, "one", "00:00:00:00:00:00", "10.0.0.1")}},

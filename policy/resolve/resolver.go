@@ -7,8 +7,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
-// Resolver is a policy and the VM ports of this host, and the model that follows
-// from them. It is for use by one goroutine at a time.
+// Resolver holds a policy, the VM ports of this host and the model that follows
+// from them. It must not be used by several goroutines at once.
 type Resolver struct {
 	index      *index
 	vifs       []policy.VIF
@@ -46,17 +46,16 @@ func (r *Resolver) Local() *policy.Model {
 }
 
 // Problems returns the warnings about the objects, sorted, and then those of the
-// model. The former are references to what does not exist and claims of what
-// belongs to another object.
+// model. An object is warned about if it refers to an object that does not exist,
+// or claims an address or id that belongs to another object.
 func (r *Resolver) Problems() []policy.Problem {
 	return append(r.index.problems(), r.local.Problems...)
 }
 
-// Update takes in revisions that change, and the VM ports as they are now, and
-// returns the difference that this makes to the model. Before of a change must
-// have come as After of an earlier one, or be decoded from the same bytes as
-// that. An object that two revisions in force define is not allowed; a source of
-// policy sees to that.
+// Update applies changes of revisions and the VM ports as they are now, and
+// returns the difference that they make to the model. Before of a change must be
+// After of an earlier change, or decoded from the same bytes. No two revisions in
+// force may define the same object; a source of policy ensures that.
 func (r *Resolver) Update(changes []policy.RevisionChange, vifs []policy.VIF) policy.ModelChange {
 	u := &update{r: r, index: r.index, members: make(map[memberKey]*policy.Member)}
 	u.apply(changes)

@@ -26,9 +26,9 @@ type memberKey struct {
 }
 
 // apply brings the index up to date. VMs are removed first, then subnets and
-// groups are exchanged, then VMs are added. So nothing is added that is still in
-// the way of another, and every member is remembered before any part of it
-// changes.
+// groups are exchanged, then VMs are added. So no VM is added while an old one
+// still claims its addresses, and every member is remembered before any part of
+// it changes.
 func (u *update) apply(changes []policy.RevisionChange) {
 	for _, c := range changes {
 		if c.Before != nil {
@@ -104,7 +104,7 @@ func (u *update) addAddrs(f ifaceRef, vpc string) {
 	}
 }
 
-// removeAddrs ends that an interface claims its addresses in a VPC.
+// removeAddrs makes an interface give up its addresses in a VPC.
 func (u *update) removeAddrs(f ifaceRef, vpc string) {
 	if vpc == "" {
 		return
@@ -157,7 +157,8 @@ func (u *update) markIfLocal(vm *policy.VirtualMachine) {
 	}
 }
 
-// locate returns the VPC of an interface and notes whether there are warnings.
+// locate returns the VPC of an interface and remembers in index.misplaced whether
+// there are warnings.
 func (u *update) locate(f ifaceRef) string {
 	vpc, _ := u.index.locate(f, func(policy.Problem) { u.index.misplaced[f.vm] = true })
 	return vpc
@@ -267,7 +268,7 @@ func (u *update) memberChanges() []policy.Change[policy.Member] {
 	return out
 }
 
-// setPorts takes in other VM ports.
+// setPorts replaces the VM ports.
 func (u *update) setPorts(vifs []policy.VIF) {
 	r := u.r
 	r.vifs = slices.Clone(vifs)

@@ -13,7 +13,7 @@ type agent struct{ *testbed.Agent }
 
 type epochs struct{ Egress, Ingress uint32 }
 
-// status is what is needed of "ovs-sg status -o json".
+// status is the part of "ovs-sg status -o json" that the measurements need.
 type status struct {
 	State  string `json:"state"`
 	Flows  int    `json:"flows"`
@@ -36,7 +36,7 @@ func (l *lab) startAgent() (agent, error) {
 	return agent{a}, err
 }
 
-// wait returns when all that was done before is in force.
+// wait returns when every change made before is in force.
 func (a agent) wait(ctx context.Context) (status, error) {
 	if err := a.Ready(ctx); err != nil {
 		return status{}, err

@@ -12,17 +12,17 @@ import (
 	"github.com/ovs-sg/ovs-sg/flows/openflow"
 )
 
-// kind is one kind of change. What prepare does is not timed; undo takes the
-// change back, which may be a kind of its own.
+// kind is one kind of change. The time of prepare does not count; undo takes the
+// change back, and may be a kind of its own.
 type kind struct {
 	name    string
 	prepare func() error
 	do      func() error
 	undo    *kind
-	port    bool // begins when the switch tells of the port
+	port    bool // the time begins when the switch reports the port
 }
 
-// timed is what was measured of a kind.
+// timed is the measurements of a kind.
 type timed struct {
 	force  []time.Duration // from the rename to the first flow in force
 	agent  []time.Duration // the agent's own figure
@@ -99,8 +99,9 @@ func (b *bench) changeAt(n int) (changes, error) {
 	return c.out, nil
 }
 
-// kinds are pairs of a change and what takes it back. The member that comes and
-// goes is remote; the one that is plugged has its manifest before.
+// kinds returns the kinds of changes, each with the change that takes it back.
+// The member that comes and goes is remote; the member that is plugged has its
+// manifest before.
 func (c *changer) kinds(n int) []*kind {
 	rename := func(name, file, text string) *kind {
 		return &kind{name: name,
@@ -137,11 +138,11 @@ func (c *changer) vsctl(args ...string) error {
 	return cmd.Run()
 }
 
-// measure makes a change and takes it back, often. The first time is for
-// learning which flows that is, so that the twin can be given the same.
+// measure makes a change and takes it back, many times. The first time it learns
+// which flows the change sends, so that the twin can be given the same flows.
 func (c *changer) measure(k *kind) error {
 	if k.port && len(c.out.names) > 0 {
-		// The one to be plugged must be in the policy.
+		// The member that will be plugged must be in the policy.
 		if _, err := os.Stat(c.policy(memberFile(local))); err != nil {
 			if err := c.put(memberFile(local), member(local, 10)); err != nil {
 				return err
@@ -202,8 +203,8 @@ func (c *changer) measure(k *kind) error {
 	return nil
 }
 
-// once makes one change, for the n-th time, and returns when it was in force.
-// The first few times it asks the agent about it.
+// once makes one change, for the n-th time, and returns when the change was in
+// force. The first few times it asks the agent for the agent's own figures.
 func (c *changer) once(k *kind, n int) (time.Duration, *status, error) {
 	if err := k.prepare(); err != nil {
 		return 0, nil, err
@@ -243,7 +244,7 @@ type twin struct {
 	has  *flows.Set
 }
 
-// step is a change of flows, and the flows it is made to.
+// step is a change of flows, and the flows before it.
 type step struct {
 	before      *flows.Set
 	there, back flows.Delta
@@ -263,7 +264,7 @@ func (l *lab) newTwin() (*twin, error) {
 
 func (t *twin) close() { _ = t.conn.Close() }
 
-// installed are the flows of a bridge.
+// installed returns the flows of a bridge.
 func (t *twin) installed(ctx context.Context, path string) (*flows.Set, error) {
 	conn, err := openflow.Dial(ctx, path, openflow.Options{EchoInterval: time.Minute})
 	if err != nil {
@@ -273,8 +274,8 @@ func (t *twin) installed(ctx context.Context, path string) (*flows.Set, error) {
 	return conn.Dump(ctx)
 }
 
-// time makes a step, timed until the barrier after it is answered, and takes it
-// back.
+// time makes a step, measures the time until the barrier after the step is
+// answered, and takes the step back.
 func (t *twin) time(ctx context.Context, s step) (time.Duration, error) {
 	if t.has != s.before {
 		if err := t.conn.Apply(ctx, flows.Diff(s.before, t.has)); err != nil {

@@ -22,7 +22,7 @@ func (b *bench) churn() error {
 		return err
 	}
 	defer l.close()
-	// Two VMs of a group that has nothing to do with it.
+	// Two VMs of a group that the churn does not concern.
 	if err := l.put("apart.yaml", strings.ReplaceAll(groupFile(), "name: all", "name: apart")); err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (b *bench) churn() error {
 	if err != nil {
 		return err
 	}
-	// The addresses of members are in one table of those asked for ingress.
+	// Only the remote table of ingress has the addresses of members.
 	m, err := l.watch(b.ctx, fmt.Sprintf("!initial,table=%d", flows.TableIngressRemote))
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (b *bench) churn() error {
 	return nil
 }
 
-// host is a VM with real packets, a member of the group.
+// host returns a VM with real packets, a member of the group.
 func (l *lab) host(i int) (*testbed.Host, error) {
 	addr := netip.PrefixFrom(netip.MustParseAddr(vmAddr(10, i)), 8)
 	return l.ovs.AddVM(testbed.VMConfig{Name: vmName(i), MAC: vmMAC(i), Addrs: []netip.Prefix{addr}})
@@ -144,7 +144,8 @@ func (l *lab) joinAndLeave(n, turns int) (made int, err error) {
 	for time.Since(began) < b.config.churn {
 		due := int(time.Since(began).Seconds() * float64(b.churnRate))
 		for ; made < due; made++ {
-			// Half a circle lies between the one that joins and the one that leaves.
+			// The member that joins and the member that leaves are half a circle
+			// apart.
 			join := n + 1 + made/2%turns
 			leave := n + 1 + (made/2+turns/2)%turns
 			if made%2 == 0 {
@@ -190,8 +191,8 @@ func (l *lab) commits() (int, error) {
 	return sum, nil
 }
 
-// watchMemory looks at the resident memory of a process until it is told to
-// stop, and then says how much it was at most.
+// watchMemory looks at the resident memory of a process until stop is called;
+// stop returns the highest figure.
 func watchMemory(pid int) (stop func() int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	result := make(chan int)

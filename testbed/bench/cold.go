@@ -8,20 +8,20 @@ import (
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
-// start is what one start of the agent cost.
+// start is the measurements of one start of the agent.
 type start struct {
 	force  time.Duration // until the last flow took effect
 	waited time.Duration // until "status --wait" returned
 	cpu    time.Duration // of the agent by then
-	rss    int           // when it had nothing more to do
+	rss    int           // when the agent had nothing more to do
 	peak   int
 }
 
 // coldTime is how long one size may take before its turns are cut to two.
 const coldTime = 30 * time.Second
 
-// cold starts the agent on an empty switch, with and without the memory of an
-// earlier one, and in turns has ovs-ofctl add the very same flows to the same
+// cold starts the agent on an empty switch, with and without the state directory
+// of an earlier agent, and in turns has ovs-ofctl add the same flows to the same
 // switch.
 func (b *bench) cold() error {
 	for _, n := range b.sizes {
@@ -135,7 +135,8 @@ func (l *lab) start() (s start, err error) {
 	if err := l.empty(); err != nil {
 		return s, err
 	}
-	// One table tells when the bundle took effect; all would cost the switch.
+	// One table is enough to tell when the bundle took effect; watching all
+	// tables would cost the switch time.
 	m, err := l.watch(l.b.ctx, "!initial,table=0")
 	if err != nil {
 		return s, err
@@ -157,7 +158,7 @@ func (l *lab) start() (s start, err error) {
 	if s.cpu, err = cpuTime(a.PID()); err != nil {
 		return s, err
 	}
-	// The monitor may be behind.
+	// The monitor may lag behind.
 	if err := waitIdle(l.b.ctx, a.PID(), l.ovs.SwitchdPID(), m.cmd.Process.Pid); err != nil {
 		return s, err
 	}

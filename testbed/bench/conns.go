@@ -8,9 +8,9 @@ import (
 // manyRules is how many rules the larger group has.
 const manyRules = 5000
 
-// fewRules lets the group in on the port of the open connection and on the
-// block of ports; so does largeGroup, which has a rule for each, and as many
-// again for ports and addresses that never come.
+// fewRules lets the group in on the port of the open connection and on the block
+// of ports. largeGroup does the same with a rule for each port, and has as many
+// rules again for ports and addresses that no packet has.
 func fewRules() string {
 	return groupHead + "  - {direction: Egress}\n  - " + selfRule("UDP", openPort) + fmt.Sprintf(
 		"\n  - {direction: Ingress, protocol: UDP, port: %d, endPort: %d, remote: {securityGroupRef: {name: all}}}\n",
@@ -83,8 +83,8 @@ func (b *bench) conns() error {
 	return nil
 }
 
-// perPort is a flow for each rule of largeGroup: the least that looks at the
-// port.
+// perPort returns a flow for each rule of largeGroup: the smallest pipeline that
+// looks at the port.
 func perPort() (flows []string) {
 	for i := range manyRules {
 		flows = append(flows, fmt.Sprintf("table=1,priority=40000,udp,in_port=1,ct_state=+trk+new,nw_src=%s,tp_dst=%d actions=ct(commit),output:2",
@@ -99,7 +99,7 @@ func (b *bench) sameService(wires []*wire) error {
 		if err := w.forget(); err != nil {
 			return err
 		}
-		// The first packets are for the megaflows.
+		// The first packets set up the megaflows.
 		for i := range 20 {
 			if err := w.burst(w.fresh(1000+i*burstSize, burstSize)); err != nil {
 				return err
@@ -122,7 +122,8 @@ func (b *bench) sameService(wires []*wire) error {
 	return nil
 }
 
-// fresh are frames to the same port from source ports that follow one another.
+// fresh returns frames to the same port from source ports that follow one
+// another.
 func (w *wire) fresh(from, n int) [][]byte {
 	frames := make([][]byte, n)
 	for i := range frames {
@@ -151,7 +152,8 @@ func (w *wire) countEach() error {
 }
 
 // manyServices opens a connection to each of a thousand ports, from an empty
-// cache: where the rules look at the port, each is the first of its kind.
+// cache: where the rules look at the port, each connection is the first of its
+// kind.
 func (b *bench) manyServices(wires []*wire) error {
 	for _, w := range wires {
 		w.costs = nil

@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// count counts flows. The limits are what a pipeline needs in which everything
-// that can be shared is.
+// count counts flows. The limits are the flows of a pipeline that shares
+// everything that can be shared.
 func (b *bench) count() error {
 	first, err := b.flowsOf(1000, local, groupFile())
 	if err != nil {
@@ -46,7 +46,7 @@ func flowRow(what string, ours, limit float64) row {
 	return row{what: "flows: " + what, ours: text(ours), limit: text(limit), ratio: ours / limit, goal: 1}
 }
 
-// flowsOf is the number of flows that a group and its members take.
+// flowsOf returns the number of flows that a group and its members take.
 func (b *bench) flowsOf(members, local int, group string) (int, error) {
 	l, err := b.group(members, local)
 	if err != nil {

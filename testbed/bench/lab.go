@@ -52,7 +52,7 @@ func (l *lab) policy(elem ...string) string {
 	return filepath.Join(append([]string{l.dir, "policy"}, elem...)...)
 }
 
-// forget empties the agent's state directory, which need not be there.
+// forget empties the agent's state directory, if it exists.
 func (l *lab) forget() error {
 	dir := filepath.Join(l.dir, "state")
 	if err := os.RemoveAll(dir); err != nil {
@@ -61,7 +61,7 @@ func (l *lab) forget() error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	// What so many files leave to the disk is nothing that a start costs.
+	// Writing so many files to the disk is no part of the cost of a start.
 	d, err := os.Open(l.dir)
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func (l *lab) forget() error {
 	return unix.Syncfs(int(d.Fd()))
 }
 
-// beside is a path on the same file system that the agent does not read.
+// beside returns a path on the same file system that the agent does not read.
 func (l *lab) beside(name string) string { return filepath.Join(l.dir, "beside", name) }
 
 // put renames a file into place.
@@ -81,8 +81,8 @@ func (l *lab) put(name, text string) error {
 	return os.Rename(l.beside(name), l.policy(name))
 }
 
-// members writes the files of members from the first to before the last. It is
-// for the time before the agent.
+// members writes the files of members number from to to-1. No agent must be
+// running.
 func (l *lab) members(from, to int) error {
 	for i := from; i < to; i++ {
 		if err := os.WriteFile(l.policy(memberFile(i)), []byte(member(i, 10)), 0o644); err != nil {
@@ -126,7 +126,7 @@ func (b *bench) group(members, local int) (*lab, error) {
 	return l, nil
 }
 
-// enforce starts an agent without a memory and waits for it.
+// enforce starts an agent with an empty state directory and waits for it.
 func (l *lab) enforce() (a agent, s status, err error) {
 	if err := l.forget(); err != nil {
 		return a, s, err

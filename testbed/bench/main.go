@@ -20,12 +20,12 @@ import (
 )
 
 func init() {
-	// The agents are to die with this process, and the kernel takes the thread
-	// that started them for the process. The main thread lives as long.
+	// The agents must die with this process. The kernel kills them when the
+	// thread that started them ends, and the main thread ends with the process.
 	runtime.LockOSThread()
 }
 
-// config is what the flags say.
+// config holds the flags.
 type config struct {
 	program, doc string
 	sizes        []int
@@ -153,7 +153,7 @@ func run(ctx context.Context, cfg config) (err error) {
 	return b.report.writeTo(cfg.doc)
 }
 
-// progress says on standard error what goes on; standard output has results.
+// progress prints a line on standard error; standard output has the results.
 func (b *bench) progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
 }

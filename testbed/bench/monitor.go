@@ -21,11 +21,11 @@ type monitor struct {
 
 	mu   sync.Mutex
 	last time.Time     // of the latest flow that changed
-	gap  time.Duration // the longest in which none did
+	gap  time.Duration // the longest time in which no flow changed
 }
 
-// event is the first line about flows of what the switch told at once, or a
-// port that came.
+// event is the arrival of the first of the lines about flows that the switch sent
+// together, or of a new port.
 type event struct {
 	at   time.Time
 	port bool
@@ -34,8 +34,8 @@ type event struct {
 // watch starts a monitor: spec is what "watch:" takes.
 func (l *lab) watch(ctx context.Context, spec string) (*monitor, error) {
 	m := &monitor{events: make(chan event, 4096)}
-	// The number asks for packets to the controller, of which there are none,
-	// and with them for news of ports.
+	// The number asks for packets to the controller, and there are none; it also
+	// makes the switch report changes of ports.
 	m.cmd = exec.CommandContext(ctx, "ovs-ofctl", "monitor", l.ovs.Bridge(), "64", "watch:"+spec)
 	m.cmd.Env = append(os.Environ(), l.ovs.Env()...)
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
@@ -86,12 +86,12 @@ func (m *monitor) read(out io.ReadCloser, ready chan struct{}) {
 		}
 		select {
 		case m.events <- e:
-		default: // nobody asks
+		default: // nobody waits for an event
 		}
 	}
 }
 
-// latest is when the latest change of a flow was seen.
+// latest returns when the latest change of a flow was seen.
 func (m *monitor) latest() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,8 +107,8 @@ func (m *monitor) changed(now time.Time) {
 	m.last = now
 }
 
-// longest is the longest time without a change of flows, from when it was asked
-// for last until now.
+// longest returns the longest time without a change of flows since the last call
+// of longest.
 func (m *monitor) longest() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()

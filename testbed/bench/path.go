@@ -40,13 +40,13 @@ func (b *bench) path() error {
 			}
 		}
 	}
-	// Before the costs of warming up are among them.
+	// The costs of warming up must not be counted.
 	b.report.add(costRow("processor time per packet, kernel included", ours, least, 1.03))
 
 	var counts [2][]int
 	for range 3 {
 		for i, w := range wires {
-			// While the other was stepped the megaflows may have expired.
+			// The megaflows may have expired while the other switch was stepped.
 			if err := w.warm(); err != nil {
 				return err
 			}
@@ -93,14 +93,14 @@ func repeated(frame []byte, n int) [][]byte {
 	return frames
 }
 
-// costRow compares processor time per packet. The goal is a most.
+// costRow compares processor time per packet. The goal is an upper limit.
 func costRow(what string, ours, least *wire, goal float64) row {
 	us := func(d time.Duration) string { return fmt.Sprintf("%.2f µs", float64(d)/1e3) }
 	return row{what: what, ours: us(median(ours.costs)), limit: us(median(least.costs)),
 		ratio: ratioOf(ours.costs, least.costs), goal: goal}
 }
 
-// passes is how often the datapath looks a packet of a burst up, by its own
+// passes returns how often the datapath looks a packet of a burst up, by its own
 // counters, and counts its megaflows.
 func (w *wire) passes() (float64, error) {
 	before, err := w.lookups()
@@ -120,7 +120,7 @@ func (w *wire) passes() (float64, error) {
 	return float64(after-before) / burstSize, err
 }
 
-// lookups are all look-ups of the main thread so far.
+// lookups returns all look-ups of the main thread so far.
 func (w *wire) lookups() (sum int, err error) {
 	text, err := w.ovs.Appctl("dpif-netdev/pmd-stats-show")
 	if err != nil {

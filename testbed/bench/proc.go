@@ -14,8 +14,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
-// cpuTime is the processor time, user and system, that all threads of a process
-// have used. It is exact, other than the ticks in /proc/PID/stat.
+// cpuTime returns the processor time, user and system, that all threads of a
+// process have used. It is exact, other than the ticks in /proc/PID/stat.
 func cpuTime(pid int) (time.Duration, error) {
 	// CPUCLOCK_SCHED of another process: see clock_getcpuclockid(3).
 	var ts unix.Timespec
@@ -64,7 +64,7 @@ func memory(pid int, key string) (int, error) {
 	return 0, fmt.Errorf("no %s of %d", key, pid)
 }
 
-// about says where and when this was.
+// about returns the time, the machine and the versions of a run.
 func (b *bench) about() (string, error) {
 	cpu := "unknown CPU"
 	text, err := os.ReadFile("/proc/cpuinfo")

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// The block of the document that is replaced.
+// The marks around the block of the document that is replaced.
 const (
 	beginMark = "<!-- begin: make bench -->"
 	endMark   = "<!-- end -->"
@@ -22,7 +22,7 @@ type row struct {
 	limit string
 	ratio float64 // ours/limit; 0: none
 	goal  float64 // of the ratio; 0: none
-	under bool    // the goal is a least, not a most
+	under bool    // the goal is a lower limit, not an upper one
 }
 
 type part struct {
@@ -31,7 +31,7 @@ type part struct {
 	notes       []string
 }
 
-// report collects what was measured.
+// report collects the measurements.
 type report struct {
 	about string
 	parts []part
@@ -90,7 +90,7 @@ func ratioText(f float64) string {
 	return strconv.FormatFloat(f, 'f', 2, 64)
 }
 
-// markdown is one section as a table.
+// markdown returns one section as a table.
 func (p part) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### %s\n\n", p.about)
@@ -138,7 +138,7 @@ func replaceBlock(doc, text string) (string, error) {
 	return before + beginMark + "\n" + strings.TrimSpace(text) + "\n" + endMark + after, nil
 }
 
-// ms shows a time with three digits that count.
+// ms formats a time with three significant digits.
 func ms(d time.Duration) string {
 	f := float64(d) / 1e6
 	switch {
@@ -152,7 +152,7 @@ func ms(d time.Duration) string {
 	return strconv.FormatFloat(f, 'f', 2, 64) + " ms"
 }
 
-// thousands shows a number with thousands set apart.
+// thousands formats a number with commas between thousands.
 func thousands(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {

@@ -9,7 +9,7 @@ import (
 func TestReplaceBlock(t *testing.T) {
 	doc := "before\n" + beginMark + "\nold\n" + endMark + "\nafter\n"
 	want := "before\n" + beginMark + "\nnew\n" + endMark + "\nafter\n"
-	for range 2 { // again and again
+	for range 2 { // replacing twice gives the same
 		got, err := replaceBlock(doc, "\nnew\n")
 		if err != nil || got != want {
 			t.Fatalf("%q, %v", got, err)

@@ -16,8 +16,8 @@ spec:
   rules:
 `
 
-// groupFile is the group with the six rules that peers are measured with, and
-// more: each a line of YAML.
+// groupFile returns the group with the six rules that peers are measured with,
+// and with more rules, each a line of YAML.
 func groupFile(more ...string) string {
 	rules := []string{
 		"{direction: Egress}",
@@ -31,7 +31,7 @@ func selfRule(protocol string, port int) string {
 	return fmt.Sprintf("{direction: Ingress, protocol: %s, port: %d, remote: {securityGroupRef: {name: all}}}", protocol, port)
 }
 
-// cidrRule lets one prefix in on one port.
+// cidrRule returns a rule that lets one prefix in on one port.
 func cidrRule(protocol string, port int, prefix string) string {
 	return fmt.Sprintf("{direction: Ingress, protocol: %s, port: %d, remote: {address: {IPAddressOrCIDR: %s}}}", protocol, port, prefix)
 }
@@ -42,10 +42,11 @@ func vmMAC(i int) string {
 }
 func memberFile(i int) string { return vmName(i) + ".yaml" }
 
-// vmAddr is the address of a member; another net holds what it changes to.
+// vmAddr returns the address of a member in a net; a changed member has the same
+// address in another net.
 func vmAddr(net, i int) string { return fmt.Sprintf("%d.%d.%d.%d", net, i>>16&0xff, i>>8&0xff, i&0xff) }
 
-// member is the manifest of a VM in the group.
+// member returns the manifest of a VM in the group.
 func member(i, net int) string {
 	return fmt.Sprintf(`apiVersion: compute.evroclabs.net/v1alpha1
 kind: VirtualMachine

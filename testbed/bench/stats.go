@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// quantile is the value below which the share q of all lies, by nearest rank;
-// zero of nothing.
+// quantile returns the value below which the share q of all lies, by nearest
+// rank; zero of nothing.
 func quantile[T cmp.Ordered](all []T, q float64) T {
 	var zero T
 	if len(all) == 0 {
@@ -19,8 +19,8 @@ func quantile[T cmp.Ordered](all []T, q float64) T {
 
 func median[T cmp.Ordered](all []T) T { return quantile(all, 0.5) }
 
-// ratioOf is the ratio of the medians of two series that were measured in
-// turns, so that what slows the machine for a while slows both.
+// ratioOf returns the ratio of the medians of two series. The series are measured
+// in turns, so that a slow phase of the machine slows both.
 func ratioOf[T ~int64 | ~float64](ours, limit []T) float64 {
 	if m := median(limit); m > 0 {
 		return float64(median(ours)) / float64(m)

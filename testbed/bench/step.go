@@ -23,8 +23,9 @@ const batch, stepped = 32, 8
 // slow, but what is counted does not depend on the machine or its load, and
 // the cost of the devices, which is the kernel's, is not in it.
 //
-// This program is the parent of the switch and waits for its end, which would
-// take the stops for one. So another process of it does the tracing.
+// This program is the parent of the switch and waits for its end, and would take
+// each stop of the switch for the end. So a second process of this program does
+// the tracing.
 func (w *wire) instructions(frames [][]byte) (int, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -50,7 +51,7 @@ func (w *wire) instructions(frames [][]byte) (int, error) {
 	}
 	lines := bufio.NewReader(out)
 	text := ""
-	if _, err = lines.ReadString('\n'); err == nil { // it has stopped
+	if _, err = lines.ReadString('\n'); err == nil { // the thread has stopped
 		err = send(w.tx, frames...)
 		in.Close()
 		if err == nil {
@@ -71,14 +72,15 @@ type tracer struct {
 	tid int
 }
 
-// traceBatch is the other process. It stops the thread, says so, waits for the end of
-// its input and says how many instructions the next batch took.
+// traceBatch is the main function of the second process. It stops the thread,
+// prints a line, waits for the end of its input and prints how many instructions
+// the next batch took.
 func traceBatch(tid int) error {
 	t := tracer{tid}
 	if err := unix.PtraceSeize(tid); err != nil {
 		return fmt.Errorf("trace %d: %w", tid, err)
 	}
-	// The thread goes on when this process ends, however that is.
+	// The thread goes on when this process ends, however it ends.
 	if err := unix.PtraceInterrupt(tid); err != nil {
 		return err
 	}

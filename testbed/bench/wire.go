@@ -21,7 +21,7 @@ type wire struct {
 	name     string
 	a, b     *testbed.Host
 	tx, rx   int // packet sockets at a and b
-	back     int // and for frames the other way
+	back     int // packet socket for frames from b to a
 	last     time.Duration
 	costs    []time.Duration
 	megaflow int
@@ -70,7 +70,7 @@ func (w *wire) close() {
 	w.lab.close()
 }
 
-// packetSocket is a packet socket at e0; protocol 0 receives nothing.
+// packetSocket returns a packet socket at e0; protocol 0 receives nothing.
 func packetSocket(h *testbed.Host, protocol uint16) (fd int, err error) {
 	err = h.Do(func() error {
 		dev, err := net.InterfaceByName("e0")
@@ -96,13 +96,13 @@ func packetSocket(h *testbed.Host, protocol uint16) (fd int, err error) {
 	return fd, nil
 }
 
-// frame is a datagram from a to b.
+// frame returns a datagram from a to b.
 func (w *wire) frame(src, dst uint16) []byte {
 	p := testbed.Packet{SrcMAC: w.a.MAC, DstMAC: w.b.MAC, Src: netip.MustParseAddr(vmAddr(10, 1)), Dst: netip.MustParseAddr(vmAddr(10, 2))}
 	return p.UDP(src, dst, []byte("bench"))
 }
 
-// reply is one from b to a.
+// reply returns a datagram from b to a.
 func (w *wire) reply(src, dst uint16) []byte {
 	p := testbed.Packet{SrcMAC: w.b.MAC, DstMAC: w.a.MAC, Src: netip.MustParseAddr(vmAddr(10, 2)), Dst: netip.MustParseAddr(vmAddr(10, 1))}
 	return p.UDP(src, dst, []byte("bench"))
@@ -117,7 +117,7 @@ func send(fd int, frames ...[]byte) error {
 	return nil
 }
 
-// take waits for so many datagrams of ours at b and says how many came.
+// take waits for n datagrams of the measurement at b, and returns how many came.
 func (w *wire) take(ctx context.Context, n int) (got int, err error) {
 	buf := make([]byte, 2048)
 	for got < n {
@@ -170,7 +170,7 @@ func (w *wire) burst(frames [][]byte) error {
 	return w.arrived(len(frames))
 }
 
-// arrived waits for so many datagrams and is not content with less.
+// arrived waits for n datagrams; fewer are an error.
 func (w *wire) arrived(n int) error {
 	got, err := w.take(w.lab.b.ctx, n)
 	if err == nil && got != n {
@@ -203,8 +203,8 @@ func (w *wire) forget() error {
 	return w.ovs.Purge()
 }
 
-// minimal is the least that is stateful: track, let new and established
-// connections pass, ask nothing.
+// minimal is the smallest stateful pipeline: it tracks, and lets new and
+// established connections pass without asking a rule.
 const minimal = `table=0,priority=100,ip,ct_state=-trk actions=ct(table=1)
 table=0,priority=50,arp actions=NORMAL
 table=1,ip,in_port=1,ct_state=+trk+new actions=ct(commit),output:2
@@ -213,7 +213,7 @@ table=1,ip,in_port=1,ct_state=+trk+est actions=output:2
 table=1,ip,in_port=2,ct_state=+trk+est actions=output:1
 `
 
-// minimalWire has the least stateful pipeline, and more flows.
+// minimalWire returns a wire with the smallest stateful pipeline, and more flows.
 func (b *bench) minimalWire(more ...string) (*wire, error) {
 	w, err := b.newWire("minimal")
 	if err != nil {
@@ -226,7 +226,8 @@ func (b *bench) minimalWire(more ...string) (*wire, error) {
 	return w, nil
 }
 
-// guardedWire has our pipeline for a group; its agent has ended.
+// guardedWire returns a wire with the pipeline of ovs-sg for a group; the agent
+// that installed it has ended.
 func (b *bench) guardedWire(name, group string) (*wire, error) {
 	w, err := b.newWire(name)
 	if err != nil {

@@ -21,7 +21,7 @@ type status struct {
 	} `json:"lastChange"`
 }
 
-// wait returns when all that was done before is in force.
+// wait returns when every change made before is in force.
 func (d *demo) wait(ctx context.Context) (s status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

@@ -20,9 +20,9 @@ import (
 // An edit takes one line of a manifest away or puts one behind another.
 type edit struct{ group, line, add string }
 
-// The changes that are made to the example, all in one file: nobody reaches
-// the web server by plain HTTP any more, and everybody the application by
-// HTTPS.
+// The changes that the demonstration makes to the example, all in one file:
+// nobody reaches the web server by plain HTTP any more, and everybody reaches the
+// application by HTTPS.
 const changed = "groups.yaml"
 
 var edits = []edit{
@@ -56,7 +56,7 @@ func edited(text string) (string, string, error) {
 	return text, told.String(), nil
 }
 
-// change edits a manifest under a connection that is open, and probes again.
+// change edits a manifest while a connection is open, and probes again.
 func (d *demo) change(ctx context.Context, before matrix) (matrix, error) {
 	data, err := os.ReadFile(filepath.Join(d.dir, "policy", changed))
 	if err != nil {

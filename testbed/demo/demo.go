@@ -18,7 +18,7 @@ type config struct {
 	keep                       bool
 }
 
-// demo is what is running.
+// demo is the running demonstration.
 type demo struct {
 	config
 	dir   string // holds policy/, state/, control.sock and agent.log
@@ -27,7 +27,7 @@ type demo struct {
 	agent *testbed.Agent
 }
 
-// run is the story, from the first line to the last.
+// run shows the whole demonstration.
 func run(ctx context.Context, cfg config) (err error) {
 	began := time.Now()
 	d := &demo{config: cfg}
@@ -138,8 +138,8 @@ func (d *demo) setVersion(ctx context.Context) error {
 	return err
 }
 
-// put renames a manifest into place, as everyone should who writes into the
-// directory of a running agent.
+// put renames a manifest into place. Every writer into the directory of a running
+// agent should do that.
 func (d *demo) put(name string, data []byte) error {
 	tmp := filepath.Join(d.dir, "new")
 	if err := os.WriteFile(tmp, data, 0o644); err != nil {
@@ -163,7 +163,7 @@ func (d *demo) close() error {
 	return errors.Join(errs...)
 }
 
-// invite says how to play with what is running.
+// invite prints commands to play with the running demonstration.
 func (d *demo) invite() {
 	title("It stays up until Ctrl-C. In another terminal, as root")
 	fmt.Printf("# the policy: change a file, then ask what is in force\n"+

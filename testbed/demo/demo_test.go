@@ -41,7 +41,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestEdits says early that the example has changed under the demonstration.
+// TestEdits checks that the demonstration's edits fit the example.
 func TestEdits(t *testing.T) {
 	inv, err := readExample(exampleDir)
 	if err != nil {

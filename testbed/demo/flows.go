@@ -36,8 +36,8 @@ func parseFlows(dump string) []flow {
 	return all
 }
 
-// showFlows prints some of the flows: those that the change made, and what
-// became of packets for the host whose rule went.
+// showFlows prints some of the flows: those that the change made, and those that
+// count packets for the host that lost a rule.
 func (d *demo) showFlows() error {
 	text, err := d.ovs.Ofctl("--names", "dump-flows", d.ovs.Bridge())
 	if err != nil {
@@ -73,7 +73,7 @@ func (d *demo) showFlows() error {
 	return nil
 }
 
-// newestRule is a flow of the rule that came last.
+// newestRule returns a flow of the rule that the change added.
 func newestRule(all []flow) (flow, bool) {
 	var rules []flow
 	for _, f := range all {

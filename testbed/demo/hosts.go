@@ -21,11 +21,13 @@ type host struct {
 	at []netip.Addr
 }
 
-// Outside is a router of the VMs' subnet, the first address of which it has,
-// and with these addresses the rest of the world behind it.
+// outsideAddrs are addresses of the host outside that stand for the rest of the
+// world. The host outside is also the router of the VMs' subnet, with the first
+// address of the subnet.
 var outsideAddrs = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::1/128")}
 
-// inventory is what the manifests say there is.
+// inventory is the files of the example, and the VMs and subnets that they
+// define.
 type inventory struct {
 	files    []manifest.File
 	vms      []policy.VirtualMachine

@@ -14,8 +14,8 @@ import (
 )
 
 func init() {
-	// The agent is to die with this process, and the kernel takes the thread
-	// that started it for the process. The main thread lives as long.
+	// The agent must die with this process. The kernel kills it when the thread
+	// that started it ends, and the main thread ends with the process.
 	runtime.LockOSThread()
 }
 

@@ -15,7 +15,7 @@ var (
 	udpPorts = []uint16{53}
 )
 
-// service is what is asked of each pair of hosts.
+// service is a service that is tried between each pair of hosts.
 type service struct {
 	name, proto string
 	port        uint16
@@ -31,12 +31,12 @@ var services = func() (all []service) {
 	return append(all, service{"ping", "ping", 0})
 }()
 
-// patience is how long a probe waits for its answer. Nothing is expected of
-// any probe, so all wait alike.
+// patience is how long a probe waits for its answer. The demonstration expects no
+// result of a probe, so all probes wait equally long.
 const patience = 800 * time.Millisecond
 
-// matrix is who reached whom: names[from], names[to] and the services that
-// passed, each with the address families over which it did.
+// matrix says which host reached which: the services that passed from names[from]
+// to names[to], each with the address families over which it passed.
 type matrix struct {
 	names []string
 	cells map[[2]int][]reached

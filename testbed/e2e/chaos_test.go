@@ -202,7 +202,7 @@ func (c *chaos) noise() {
 	}
 }
 
-// written is the policy in the directory.
+// written returns the policy in the directory.
 func (c *chaos) written(s control.Status) *policy.Policy {
 	c.t.Helper()
 	var objects []policy.Objects

@@ -3,7 +3,10 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -226,4 +229,48 @@ func TestManyFiles(t *testing.T) {
 		t.Errorf("%d files are left", len(s.Files))
 	}
 	same(t, "without them", h.epochless(), before)
+}
+
+// Where the kernel grants no inotify instance, which are 128 for a user by
+// default, the agent starts all the same: it looks at the directory every second
+// and warns, until it gets one.
+func TestNoInotify(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	h.example()
+	const limit = "/proc/sys/user/max_inotify_instances"
+	h.under = []string{"unshare", "--user", "--map-root-user", "sh", "-c", "echo 0 > " + limit + "; exec \"$@\"", "sh"}
+	h.start()
+	warned := func() bool {
+		s, err := h.status()
+		must(t, err)
+		return slices.ContainsFunc(s.Warnings, func(w string) bool { return strings.Contains(w, "its files are looked at every second") })
+	}
+	h.wait()
+	if !warned() {
+		t.Error("no warning")
+	}
+	h.remove("groups.yaml")
+	eventually := func(what string, f func() bool) {
+		t.Helper()
+		if err := testbed.Poll(within(t, 20*time.Second), 10*time.Millisecond, func() (bool, error) { return f(), nil }); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	files := func() int {
+		s, err := h.status()
+		must(t, err)
+		return len(s.Files)
+	}
+	eventually("a file is gone", func() bool { return files() == 2 })
+	h.write("groups.yaml", exampleFile(t, "groups.yaml"))
+	if s := h.wait(); len(s.Files) != 3 {
+		t.Errorf("after a wait: %+v", s.Files)
+	}
+	out, err := exec.Command("nsenter", "--user", "--target", strconv.Itoa(h.agent.Process.Pid), "sh", "-c", "echo 128 > "+limit).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	eventually("the directory is watched", func() bool { return !warned() })
+	h.remove("groups.yaml")
+	eventually("a file is gone again", func() bool { return files() == 2 })
 }

@@ -58,6 +58,10 @@ func (h *host) spawn(args ...string) {
 	args = append([]string{"agent", "--ovsdb", h.ovs.DB(), "--bridge", h.ovs.Bridge(),
 		"--policy-dir", h.path("policy"), "--state-dir", h.path("state"), "--control", h.path("control.sock")}, args...)
 	h.agent = ovssg(context.Background(), args...)
+	if h.under != nil {
+		h.agent.Args = append(slices.Clone(h.under), h.agent.Args...)
+		h.agent.Path, h.agent.Err = exec.LookPath(h.under[0])
+	}
 	h.log = &logBuffer{}
 	h.agent.Stdout, h.agent.Stderr = h.log, h.log
 	started := make(chan error)
@@ -189,7 +193,7 @@ func (h *host) idempotent(args ...string) {
 	same(h.t, "before and after a restart", h.ageless(), before)
 }
 
-// lostInSocket is how many datagrams a host's kernel threw away because the
+// lostInSocket returns how many datagrams a host's kernel threw away because the
 // test's process was too slow to take them.
 func lostInSocket(t testing.TB, vm *testbed.Host) (n uint64) {
 	t.Helper()
@@ -213,8 +217,8 @@ func lostInSocket(t testing.TB, vm *testbed.Host) (n uint64) {
 	return n
 }
 
-// lostAtPorts is how many frames the kernel threw away because the switch was
-// too slow to take them from its ports' sockets.
+// lostAtPorts returns how many frames the kernel threw away because the switch
+// was too slow to take them from its ports' sockets.
 func (h *host) lostAtPorts() (n uint64) {
 	h.t.Helper()
 	out, err := exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", h.ovs.SwitchdPID()), "ss", "-0", "-a", "-n", "-m").CombinedOutput()
@@ -269,7 +273,7 @@ func knock(t testing.TB, from, to *testbed.Host, frame []byte) (sent, passed *at
 
 const fromOutside7003 = `{name: outside, direction: Ingress, protocol: UDP, port: 7003, remote: {address: {IPAddressOrCIDR: 10.0.1.1}}}`
 
-// crowd is n members of clientSG elsewhere.
+// crowd returns n members of clientSG elsewhere.
 func crowd(n int) string {
 	var b strings.Builder
 	for i := range n {

@@ -72,7 +72,7 @@ func (c *tap) times(m mark) int {
 	return c.marks[binary.BigEndian.Uint64(m[len(marked):])]
 }
 
-// in is the lab for a subtest.
+// in returns the lab for a subtest.
 func (l *lab) in(t testing.TB) *lab {
 	sub := *l
 	sub.t = t
@@ -212,7 +212,7 @@ func (l *lab) count(name string, match func(f []byte) bool) int {
 	return n
 }
 
-// has is a filter for frames that contain a text.
+// has returns a filter for frames that contain a text.
 func has(text []byte) func([]byte) bool {
 	return func(f []byte) bool { return bytes.Contains(f, text) }
 }

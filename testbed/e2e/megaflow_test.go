@@ -14,8 +14,8 @@ import (
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
-// megaflowLab is the worked example with two more kinds of rules: one with a CIDR
-// and one with a range of ports.
+// megaflowLab returns the worked example with two more kinds of rules: one with a
+// CIDR and one with a range of ports.
 func megaflowLab(t *testing.T) *lab {
 	h := newHost(t, testbed.Options{})
 	for _, vm := range exampleVMs {

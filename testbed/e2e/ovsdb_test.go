@@ -219,7 +219,7 @@ func metrics(t testing.TB, addr string) string {
 	return string(body)
 }
 
-// metric is the value of a metric without labels.
+// metric returns the value of a metric without labels.
 func metric(t testing.TB, text, name string) float64 {
 	t.Helper()
 	m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text)
@@ -233,7 +233,7 @@ func metric(t testing.TB, text, name string) float64 {
 	return v
 }
 
-// freeAddr is a TCP address at which nobody listened a moment ago.
+// freeAddr returns a TCP address at which nobody listened a moment ago.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

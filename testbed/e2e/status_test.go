@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,6 +92,9 @@ func TestRefusedFile(t *testing.T) {
 			t.Errorf("no %q in the status (exit %d, %s):\n%s", want, code, stderr, out)
 		}
 	}
+	if code != 3 || !strings.Contains(stderr, "in force, but not accepted: groups.yaml (kept)") {
+		t.Errorf("exit %d, %q", code, stderr)
+	}
 	h.remove("groups.yaml")
 	if s := h.wait(); len(s.Files) != 2 || len(s.Warnings) == 0 {
 		t.Errorf("after removing the file: %+v, warnings %q", s.Files, s.Warnings)
@@ -108,6 +113,42 @@ func (h *host) addDummyPort(id, name string, n int) {
 	}
 }
 
+// A hangup does not end the agent: it goes on with the next change.
+func TestHangup(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	h.example()
+	h.start()
+	h.wait()
+	h.signal(syscall.SIGHUP)
+	h.remove("groups.yaml")
+	if s := h.wait(); len(s.Files) != 2 {
+		t.Errorf("files %+v", s.Files)
+	}
+	h.stop()
+}
+
+// A wait for a change that is held says so at once, by an exit code of its own,
+// until the change is released.
+func TestWaitForHeld(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	h.example()
+	h.addDummyPort("web", "tap1", 1)
+	h.start("--max-revoke=50")
+	h.wait()
+	h.write("groups.yaml", "# nothing\n")
+	wait := []string{"status", "--control", h.path("control.sock"), "--wait"}
+	out, stderr, code := runCLI(t, wait...)
+	if code != 4 || !strings.Contains(out, "bridge br0: held") || !strings.Contains(stderr, "waits for ovs-sg release") {
+		t.Errorf("exit %d, %q, status %s", code, stderr, out)
+	}
+	if _, stderr, code := runCLI(t, "release", "--control", h.path("control.sock")); code != 0 {
+		t.Errorf("release: exit %d, %s", code, stderr)
+	}
+	if _, stderr, code := runCLI(t, wait...); code != 0 {
+		t.Errorf("after the release: exit %d, %s", code, stderr)
+	}
+}
+
 // Without the switch a wait fails at its timeout and says why; when the switch is
 // back, a wait succeeds.
 func TestWaitNeedsTheSwitch(t *testing.T) {
@@ -119,7 +160,7 @@ func TestWaitNeedsTheSwitch(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.write("more.yaml", "apiVersion: networking.evroclabs.net/v1alpha1\nkind: SecurityGroup\nmetadata: {name: more}\nspec: {}\n")
-	if _, stderr, code := runCLI(t, "status", "--control", h.path("control.sock"), "--wait", "--timeout", "300ms"); code == 0 || !strings.Contains(stderr, "timed out") {
+	if _, stderr, code := runCLI(t, "status", "--control", h.path("control.sock"), "--wait", "--timeout", "300ms"); code != 1 || !strings.Contains(stderr, "timed out") {
 		t.Errorf("exit %d, %s", code, stderr)
 	}
 	if err := h.ovs.StartSwitchd(); err != nil {
@@ -133,5 +174,52 @@ func TestWaitNeedsTheSwitch(t *testing.T) {
 	}
 	if _, stderr, code := runCLI(t, "status", "--control", h.path("nobody.sock")); code == 0 || stderr == "" {
 		t.Errorf("no agent: exit %d, %s", code, stderr)
+	}
+}
+
+// Clients that do nothing, and clients that ask and never read, do not use up the
+// agent's file descriptors: changes are enforced meanwhile, and another client gets
+// its answer.
+func TestIdleClients(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	h.example()
+	h.addDummyPort("web", "tap1", 1)
+	h.under = []string{"prlimit", "--nofile=256:256"}
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	addr := port.Addr().String()
+	port.Close()
+	h.start("--metrics-addr", addr)
+	h.wait()
+	before := h.flows()
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	for i := range 500 {
+		network, address := "unix", h.path("control.sock")
+		if i%2 == 0 {
+			network, address = "tcp", addr
+		}
+		c, err := net.DialTimeout(network, address, time.Second)
+		if err != nil {
+			continue // the backlog is full: no harm either
+		}
+		conns = append(conns, c)
+		if i%5 > 0 { // one that asks and never reads
+			_, _ = c.Write([]byte("GET /status HTTP/1.1\r\nHost: x\r\n\r\n"))
+		}
+	}
+	if len(conns) < 300 {
+		t.Fatalf("%d clients", len(conns))
+	}
+	h.remove("groups.yaml")
+	if err := testbed.Poll(within(t, 10*time.Second), 10*time.Millisecond, func() (bool, error) { return h.flows() != before, nil }); err != nil {
+		t.Fatal("a change is not enforced while clients are idle")
+	}
+	if s, err := h.status("--wait", "--timeout", "60s"); err != nil || len(s.Files) != 2 {
+		t.Errorf("%+v, %v", s.Files, err)
 	}
 }

@@ -180,7 +180,7 @@ func isRunning(pid int) bool {
 	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }
 
-// received is how many packets the switch has taken from a port.
+// received returns how many packets the switch has taken from a port.
 func (h *host) received(name string) (n int) {
 	h.t.Helper()
 	out, err := h.ovs.Ofctl("dump-ports", h.ovs.Bridge(), name)
@@ -210,8 +210,8 @@ func (h *host) noFlood() string {
 	return strings.Join(ports, " ")
 }
 
-// tables are the names that the switch has for its tables, and the prefixes in
-// the database.
+// tables returns the names that the switch has for its tables, and the prefixes
+// in the database.
 func (h *host) tables() string {
 	h.t.Helper()
 	flows, err := h.ovs.Ofctl("--names", "dump-flows", h.ovs.Bridge())

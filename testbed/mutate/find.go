@@ -18,7 +18,7 @@ type mutation struct {
 	kind         string
 	function     string // "F"; "T.M" is a method, "v" a variable of the package
 	begin, end   int    // offsets in the file
-	text         string // what stands between begin and end instead
+	text         string // the text that replaces the source from begin to end
 	context      string // the source around the mistake and the mistake, on one line
 }
 
@@ -38,7 +38,7 @@ type mutants struct {
 	info     *types.Info
 	function string
 	path     []ast.Node        // from the declaration down to the parent of the node
-	done     map[ast.Node]bool // nodes that have better mutations than those of their kind
+	done     map[ast.Node]bool // nodes whose mutations were found at their parent
 	all      []mutation
 }
 
@@ -59,8 +59,9 @@ func find(name string, text []byte, fset *token.FileSet, file *ast.File, info *t
 	return f.all
 }
 
-// decl looks at functions, and at variables: a table of a package is a list of
-// decisions too. Constants are numbers that could be others.
+// decl finds mutations in functions and in variables, because a table is a list
+// of decisions too. It passes over constants, whose numbers could as well be
+// others.
 func (f *mutants) decl(decl ast.Decl) {
 	switch d := decl.(type) {
 	case *ast.FuncDecl:
@@ -102,7 +103,7 @@ func (f *mutants) walk(root ast.Node) {
 	})
 }
 
-// isMessage says whether an expression is a call that only makes a text for
+// isMessage reports whether an expression is a call that only makes a text for
 // people.
 func isMessage(e ast.Expr) bool {
 	call, ok := e.(*ast.CallExpr)
@@ -113,7 +114,7 @@ func isMessage(e ast.Expr) bool {
 	return name == "panic" || name == "errors.New" || strings.HasPrefix(name, "fmt.")
 }
 
-// operators are those that are mistaken for each other.
+// operators are pairs of operators that programmers mistake for each other.
 var operators = map[token.Token]token.Token{
 	token.LAND: token.LOR, token.LOR: token.LAND,
 	token.LSS: token.LEQ, token.LEQ: token.LSS, token.GTR: token.GEQ, token.GEQ: token.GTR,
@@ -135,7 +136,7 @@ func (f *mutants) node(n ast.Node) {
 	case *ast.ExprStmt, *ast.IncDecStmt:
 		f.replace("drop", n, n, "")
 	case *ast.BranchStmt, *ast.ReturnStmt:
-		if len(f.path) > 1 { // what a function ends with has to stay
+		if len(f.path) > 1 { // the last statement of a function must stay
 			f.add("drop", f.short(f.around())+" without "+f.source(n), n.Pos(), n.End(), "")
 		}
 	case *ast.AssignStmt:
@@ -172,13 +173,14 @@ func (f *mutants) negate(cond ast.Expr) {
 		return
 	}
 	if b, ok := cond.(*ast.BinaryExpr); ok && (b.Op == token.EQL || b.Op == token.NEQ) {
-		f.done[b] = true // the other operator says the same
+		f.done[b] = true // a mutation of the other operator would be the same
 	}
 	f.replace("negate", cond, cond, "!("+f.source(cond)+")")
 }
 
-// call swaps arguments of one type, and leaves out one that may be. Where a
-// parameter is a priority, the flow goes below all others or above.
+// call swaps arguments of the same type, and leaves out an argument of a variadic
+// parameter. Where a parameter is a priority, it puts the flow below or above all
+// others.
 func (f *mutants) call(call *ast.CallExpr) {
 	signature, ok := f.info.TypeOf(call.Fun).(*types.Signature)
 	if !ok || f.info.Types[call.Fun].IsBuiltin() {
@@ -210,7 +212,7 @@ func (f *mutants) call(call *ast.CallExpr) {
 	}
 }
 
-// without leaves out one of a list of expressions.
+// without leaves out one element of a list of expressions.
 func (f *mutants) without(kind string, of ast.Node, list []ast.Expr) {
 	for i, e := range list {
 		begin, end := e.Pos(), e.End()
@@ -228,7 +230,7 @@ func (f *mutants) parent() ast.Node {
 	return f.path[len(f.path)-1]
 }
 
-// around is the statement whose block the node stands in.
+// around returns the statement whose block the node stands in.
 func (f *mutants) around() ast.Node {
 	if _, ok := f.parent().(*ast.BlockStmt); ok {
 		return f.path[len(f.path)-2]
@@ -236,7 +238,8 @@ func (f *mutants) around() ast.Node {
 	return f.parent()
 }
 
-// replace puts a text in the place of a node, which stands in a context.
+// replace adds the mutation that puts a text in the place of a node; context is
+// the node around it.
 func (f *mutants) replace(kind string, n, context ast.Node, text string) {
 	description := f.source(n)
 	if context != nil && context != n {
@@ -258,7 +261,7 @@ func (f *mutants) source(n ast.Node) string {
 	return string(f.text[f.fset.Position(n.Pos()).Offset:f.fset.Position(n.End()).Offset])
 }
 
-// short is the source of a node, or so much that one knows which it is.
+// short returns the source of a node, cut off where it is long.
 func (f *mutants) short(n ast.Node) string {
 	const enough = 120
 	text := []rune(strings.Join(strings.Fields(f.source(n)), " "))
@@ -268,8 +271,8 @@ func (f *mutants) short(n ast.Node) string {
 	return string(text)
 }
 
-// apply returns a file's text with a mutation. A list that lost its last
-// element keeps the comma, which is as good.
+// apply returns a file's text with a mutation. A list that lost its last element
+// keeps the comma, which Go allows.
 func (m mutation) apply(text []byte) []byte {
 	return slices.Concat(text[:m.begin], []byte(m.text), bytes.Clone(text[m.end:]))
 }

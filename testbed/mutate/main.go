@@ -1,8 +1,8 @@
-// Command mutate says how much the tests would notice of mistakes in the
-// packages that make flows. It plants one mistake at a time in a copy of the
-// module and runs the tests that compare verdicts, without those that compare
-// text: a dump of flows shows every change, but not that it is a mistake. A
-// mistake that no test notices is a survivor.
+// Command mutate measures how many mistakes in the packages that make flows the
+// tests would notice. It plants one mistake at a time in a copy of the module and
+// runs the tests that compare verdicts, without those that compare text: a dump
+// of flows shows every change, but not that it is a mistake. A mistake that no
+// test notices is a survivor.
 //
 //	go run ./testbed/mutate [flags] [directory...]
 //
@@ -30,7 +30,7 @@ import (
 // dirs are the packages that make flows, where they exist.
 var dirs = []string{"flows/pipeline", "flows/compile"}
 
-// config is what the flags say.
+// config holds the flags.
 type config struct {
 	only    string
 	sample  int
@@ -57,7 +57,7 @@ func main() {
 	if *quick {
 		c.stages = slices.DeleteFunc(slices.Clone(stages), func(s stage) bool { return s.long })
 	}
-	// A mistake may allocate without end.
+	// A mutation may allocate memory without end.
 	err := syscall.Setrlimit(syscall.RLIMIT_AS, &syscall.Rlimit{Cur: 8 << 30, Max: 8 << 30})
 	if err == nil {
 		err = c.run(flag.Args())
@@ -84,7 +84,7 @@ func (c config) run(args []string) error {
 		return nil
 	}
 	waiting := make(chan mutation)
-	var mu sync.Mutex // of what follows
+	var mu sync.Mutex // guards the variables below
 	var failures []error
 	var survivors []mutation
 	counts := map[string]int{}

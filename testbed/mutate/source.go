@@ -61,8 +61,8 @@ func load(root, dir string) (s *source, all []mutation, err error) {
 	return s, all, nil
 }
 
-// check type-checks the package with another file in the place of the one that
-// has the name.
+// check type-checks the package with another file in place of the file with the
+// name.
 func (s *source) check(other *ast.File, name string, info *types.Info) error {
 	var files []*ast.File
 	for n, f := range s.files {
@@ -75,14 +75,14 @@ func (s *source) check(other *ast.File, name string, info *types.Info) error {
 	return err
 }
 
-// compiles says whether the package with a mutation is still valid Go.
+// compiles reports whether the package with a mutation is still valid Go.
 func (s *source) compiles(m mutation) bool {
 	file, err := parser.ParseFile(s.fset, m.file, m.apply(s.texts[m.file]), parser.SkipObjectResolution)
 	return err == nil && s.check(file, m.file, nil) == nil
 }
 
-// equivalents reads which mutations change nothing that a test could notice,
-// each below the reason in a comment. A blank line ends what a reason is for.
+// equivalents reads the keys of the mutations that no test can notice. A comment
+// above the keys has the reason; the reason holds up to the next blank line.
 func equivalents(file string) (map[string]string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

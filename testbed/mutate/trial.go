@@ -84,7 +84,7 @@ func (t *trial) prepare(packages string) error {
 	return nil
 }
 
-// try returns which test notices a mutation, or "".
+// try returns the name of the test that notices a mutation, or "".
 func (t *trial) try(m mutation) (by string, took time.Duration, err error) {
 	began := time.Now()
 	file := filepath.Join(t.dir, m.file)
@@ -104,7 +104,7 @@ func (t *trial) try(m mutation) (by string, took time.Duration, err error) {
 
 var failing = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
 
-// test runs the stages until a test fails, and returns which.
+// test runs the stages until a test fails, and returns the name of that test.
 func (t *trial) test() (by string, err error) {
 	built := map[string]bool{}
 	for _, j := range t.jobs {

@@ -1,4 +1,4 @@
-// Package multimap has a map from a key to several values, which takes little
+// Package multimap provides a map from a key to several values that takes little
 // memory where most keys have one value.
 package multimap
 

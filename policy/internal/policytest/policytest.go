@@ -65,7 +65,8 @@ func Group(namespace, name string, rules ...string) string {
 	return s + "---\n"
 }
 
-// Subnet returns a Subnet manifest; what is empty is left out.
+// Subnet returns a Subnet manifest. Fields whose arguments are empty are left
+// out.
 func Subnet(namespace, name, v4, v6, vpc string) string {
 	s := "apiVersion: networking.evroclabs.net/v1alpha1\nkind: Subnet\nmetadata: {name: " + name + ", namespace: " + namespace + "}\nspec:\n"
 	if v4 != "" {
@@ -127,14 +128,14 @@ func Fleet(n int) ([]manifest.File, []policy.VIF) {
 	return files, vifs
 }
 
-// Sizes runs a benchmark with policies of several sizes.
+// Sizes runs a benchmark with several numbers of VMs.
 func Sizes(b *testing.B, f func(b *testing.B, n int)) {
 	for _, n := range []int{100, 10_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) { f(b, n) })
 	}
 }
 
-// Lines checks that got has the lines of want.
+// Lines fails the test unless got and want have the same lines.
 func Lines(t *testing.T, got, want []string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
