@@ -290,6 +290,7 @@ func (c *Controller) takePorts(ctx context.Context, s vswitch.Snapshot) {
 // everything else is.
 func (c *Controller) unchanged() {
 	if c.phase == settled {
+		c.tellSource()
 		c.confirm()
 	}
 }
@@ -307,6 +308,7 @@ func (c *Controller) reconcile(ctx context.Context) {
 	c.busySince.Store(time.Now().UnixNano())
 	made, err := c.enforcer.apply(ctx, &c.desired, c.ports, c.host)
 	c.busySince.Store(0)
+	c.tellSource()
 	if err == nil {
 		c.phase, c.backoff, c.lastErr = settled, 0, ""
 		c.history.report(c.log, made, c.enforcer.installed.Len(), c.desired.held != nil)
@@ -332,14 +334,19 @@ func (c *Controller) reconcile(ctx context.Context) {
 	c.retry.Reset(c.backoff)
 }
 
-// confirm notes that the newest inputs are in force and tells the source and
-// the waits.
+// confirm notes that the newest inputs are in force and tells the waits.
 func (c *Controller) confirm() {
 	c.waits.done = progress{c.source.seq, c.ports.Seq}
-	if c.desired.held == nil {
+	c.completeWaits()
+}
+
+// tellSource tells the source that all its updates are enforced, unless some wait
+// for the switch or are held. A change that the switch did not confirm counts,
+// too: part of it may be in force, and a restart must not weigh it again.
+func (c *Controller) tellSource() {
+	if len(c.desired.pending) == 0 {
 		c.cfg.Source.Enforced(c.source.seq)
 	}
-	c.completeWaits()
 }
 
 // disconnected gives a connection up that is no good any more.

@@ -2,13 +2,16 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/flows/compile"
 	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
@@ -215,6 +218,86 @@ func TestHeldIsNotKept(t *testing.T) {
 		r.stop()
 		if got := src.kept()["policy.yaml"]; got != less {
 			t.Errorf("kept after the release: %q", got)
+		}
+	})
+}
+
+// settler is a Daemon. If hang is set, Settle says so and waits for its end.
+type settler struct{ hang atomic.Pointer[chan struct{}] }
+
+func (s *settler) FlushFDB(context.Context) error { return nil }
+
+func (s *settler) Settle(ctx context.Context, _ bool) error {
+	if hang := s.hang.Load(); hang != nil {
+		close(*hang)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
+}
+
+// TestInterruptedIsKept: a released change whose flows are in force is kept, even
+// if the controller stops before it knows that the datapath has followed. A
+// restart must not bring back what was revoked.
+func TestInterruptedIsKept(t *testing.T) {
+	sources(t, func(t *testing.T, newSource func(guarded bool) source) {
+		src, daemon := newSource(true), &settler{}
+		r := newRigWith(t, newFakeSwitch(), src, func(c *Config) { c.MaxRevoke, c.Daemon = 0.5, daemon })
+		full, less := twoVMs(nil, ssh, fromB, egress), twoVMs(nil)
+		r.set(state{full, twoPorts})
+		r.put(less)
+		if err := r.c.Wait(t.Context()); err == nil {
+			t.Fatal("not held")
+		}
+		hangs := make(chan struct{})
+		daemon.hang.Store(&hangs)
+		if err := r.c.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-hangs
+		revoked := r.installed()
+		r.stop()
+		if got := src.kept()["policy.yaml"]; got != less {
+			t.Errorf("kept %q", got)
+		}
+		daemon.hang.Store(nil)
+		r.start()
+		src.look()
+		r.db.send(secure, twoPorts)
+		r.wait()
+		if r.installed() != revoked {
+			t.Error("a restart changed the flows")
+		}
+	})
+}
+
+// TestFailedIsKept: a change that is to be made again after an error is kept,
+// though one that is held has come in the meantime.
+func TestFailedIsKept(t *testing.T) {
+	sources(t, func(t *testing.T, newSource func(guarded bool) source) {
+		src := newSource(true)
+		r := newRigWith(t, newFakeSwitch(), src, guarded(0.5))
+		r.set(state{twoVMs(nil, ssh, fromB, egress), twoPorts})
+		failed := make(chan struct{}, 100)
+		r.sw.mu.Lock()
+		r.sw.fail = func(flows.Delta) (error, bool) {
+			failed <- struct{}{}
+			return errors.New("connection reset"), false
+		}
+		r.sw.mu.Unlock()
+		narrow := twoVMs(nil, ssh, egress)
+		r.put(narrow)
+		<-failed
+		r.put("# nothing")
+		r.sw.mu.Lock()
+		r.sw.fail = nil
+		r.sw.mu.Unlock()
+		if err := r.c.Wait(t.Context()); !errors.Is(err, control.ErrHeld) {
+			t.Fatalf("wait: %v", err)
+		}
+		r.stop()
+		if got := src.kept()["policy.yaml"]; got != narrow {
+			t.Errorf("kept %q", got)
 		}
 	})
 }

@@ -82,6 +82,7 @@ func (m *memorySource) Status(all bool) (s policy.SourceStatus, ok bool) {
 			s.Units = append(s.Units, u)
 		}
 	}
+	s.Seq = m.seq
 	return s, m.looked
 }
 

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -26,29 +27,41 @@ const manyUnits = 100
 //
 // Unless all is true, a status of many units leaves out the accepted ones.
 func (c *Controller) Status(ctx context.Context, all bool) (control.Status, error) {
-	s, err := c.loopStatus(ctx)
+	counts, files, seq := unitStatus(c.cfg.Source, all)
+	s, err := c.loopStatus(ctx, seq)
 	if err != nil {
 		return control.Status{}, err
 	}
-	s.Counts, s.Files = unitStatus(c.cfg.Source, all)
+	s.Counts, s.Files = counts, files
 	return s, nil
 }
 
-// loopStatus is the status but for the units of the source.
-func (c *Controller) loopStatus(ctx context.Context) (control.Status, error) {
-	answer := make(chan control.Status, 1)
+// loopStatus is the status but for the units of the source, which is that of an
+// update: the loop answers when it has received the update, too, because nothing
+// of the units may look as if it were in force before it is.
+func (c *Controller) loopStatus(ctx context.Context, seq uint64) (control.Status, error) {
+	answer := make(chan *control.Status, 1)
+	late := false
 	ask := func() {
+		if !late && seq > 0 && (c.source == nil || c.source.seq < seq) {
+			answer <- nil
+			return
+		}
 		s := c.status()
 		c.lastStatus.Store(&s)
-		answer <- s
+		answer <- &s
 	}
 	patience := time.NewTimer(statusPatience)
 	defer patience.Stop()
 	for {
 		select {
 		case c.calls <- ask:
-			return <-answer, nil
+			if s := <-answer; s != nil {
+				return *s, nil
+			}
+			runtime.Gosched() // to the source
 		case <-patience.C:
+			late = true
 			since := c.busySince.Load()
 			if since == 0 {
 				patience.Reset(statusPatience) // it works on something else
@@ -70,17 +83,18 @@ func (c *Controller) loopStatus(ctx context.Context) (control.Status, error) {
 }
 
 // unitStatus counts the units of a source and lists them: all, or, where there
-// are many, those that are not accepted.
-func unitStatus(source policy.Source, all bool) (n control.FileCounts, list []control.FileStatus) {
+// are many, those that are not accepted. seq is that of the update that tells the
+// same, 0 before the first.
+func unitStatus(source policy.Source, all bool) (n control.FileCounts, list []control.FileStatus, seq uint64) {
 	list = []control.FileStatus{}
 	s, ok := source.Status(all)
 	if !ok {
-		return n, list
+		return n, list, 0
 	}
-	n = control.FileCounts{Accepted: s.Accepted, Kept: s.Kept, Rejected: s.Rejected}
-	if !all && n.Accepted <= manyUnits {
+	if !all && s.Accepted <= manyUnits {
 		s, _ = source.Status(true)
 	}
+	n = control.FileCounts{Accepted: s.Accepted, Kept: s.Kept, Rejected: s.Rejected}
 	for _, u := range s.Units {
 		fs := control.FileStatus{Name: u.Name, State: u.State.String()}
 		for _, p := range u.Errors {
@@ -88,7 +102,7 @@ func unitStatus(source policy.Source, all bool) (n control.FileCounts, list []co
 		}
 		list = append(list, fs)
 	}
-	return n, list
+	return n, list, s.Seq
 }
 
 // status is the status as the loop knows it.

@@ -29,10 +29,11 @@ type Source interface {
 	// else only the units that are not accepted. ok is false before the first
 	// update without Restored.
 	Status(all bool) (status SourceStatus, ok bool)
-	// Enforced tells the source that every update up to seq is in force in the
-	// switch. A source that keeps accepted content across restarts keeps it from
-	// then on, because an update that the controller holds back must not be kept.
-	// Enforced does not block.
+	// Enforced tells the source that every update up to seq, which is that of the
+	// newest update received, is in force in the switch, or was sent to the switch
+	// and will be sent again until it is. A source that keeps accepted content
+	// across restarts keeps it from then on, because an update that the controller
+	// holds back must not be kept. Enforced does not block.
 	Enforced(seq uint64)
 }
 
@@ -57,6 +58,7 @@ type Update struct {
 
 // SourceStatus is the state of the units of a Source.
 type SourceStatus struct {
+	Seq                      uint64       // of the newest update that the numbers include; it may not be received yet
 	Accepted, Kept, Rejected int          // numbers of units
 	Units                    []UnitStatus // sorted by name
 }

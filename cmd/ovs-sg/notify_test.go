@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ovs-sg/ovs-sg/controller"
+	"github.com/ovs-sg/ovs-sg/policy/dirsource"
 )
 
 // An agent whose loop is stuck sends no sign of life to the service manager.
@@ -24,7 +25,11 @@ func TestNotifyStuckLoop(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", path)
 	t.Setenv("WATCHDOG_USEC", "1200000")
 
-	c := controller.New(controller.Config{Logger: zap.NewNop()}) // Run is not called
+	source, err := dirsource.New(dirsource.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := controller.New(controller.Config{Source: source, Logger: zap.NewNop()}) // Run is not called
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- notifySystemd(ctx, c) }()

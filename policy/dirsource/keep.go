@@ -16,6 +16,8 @@ type keeping struct {
 	removed []string
 }
 
+func (b keeping) compareSeq(seq uint64) int { return cmp.Compare(b.seq, seq) }
+
 // patience is how long an accepted content waits to be in force, unless it may be
 // held: a disk that works for it at once delays it, but it must not be lost either
 // while the switch is away.
@@ -50,6 +52,22 @@ func (k *keeper) add(b keeping) {
 		time.AfterFunc(k.patience, k.expire)
 	}
 	k.waiting = append(k.waiting, b)
+}
+
+// received notes that the update of seq was received. Nothing before seq is
+// allowed alone from then on, so what waits up to there becomes one: while changes
+// are held, contents that later ones replace take no memory.
+func (k *keeper) received(seq uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	from, _ := slices.BinarySearchFunc(k.waiting, k.allowed+1, keeping.compareSeq)
+	to, _ := slices.BinarySearchFunc(k.waiting, seq+1, keeping.compareSeq)
+	if to-from < 2 {
+		return
+	}
+	one := keeping{seq: k.waiting[to-1].seq}
+	one.changed, one.removed = fold(k.waiting[from:to])
+	k.waiting = slices.Replace(k.waiting, from, to, one)
 }
 
 // expire allows all that waits.

@@ -83,6 +83,49 @@ func TestKeeperFolds(t *testing.T) {
 	}
 }
 
+// A held change takes no more memory, however many follow it: a content that was
+// replaced while it was held can never be written.
+func TestKeeperForgetsWhatWasReplaced(t *testing.T) {
+	k := newKeeperTest(t, 0)
+	k.put(1, "a.yaml", "one")
+	k.received(1)
+	k.allow(1)
+	for seq := uint64(2); seq < 1000; seq++ {
+		k.put(seq, []string{"a.yaml", "b.yaml"}[seq%2], "held")
+		k.received(seq)
+		k.mu.Lock()
+		var files int
+		for _, b := range k.waiting {
+			if b.seq > 1 {
+				files += len(b.changed)
+			}
+		}
+		k.mu.Unlock()
+		if files > 2 {
+			t.Fatalf("%d contents wait after %d updates", files, seq)
+		}
+	}
+	k.put(1000, "a.yaml", "last") // not received yet
+	k.allow(999)
+	if got := k.end(); got["a.yaml"] != "held" || got["b.yaml"] != "held" {
+		t.Errorf("kept %q", got)
+	}
+}
+
+// What was allowed before an update is received is written without it.
+func TestKeeperWritesWhatWasAllowed(t *testing.T) {
+	k := newKeeperTest(t, 0)
+	k.put(1, "a.yaml", "one")
+	k.put(2, "a.yaml", "two")
+	k.received(2)
+	k.allow(2)
+	k.put(3, "a.yaml", "three")
+	k.received(3)
+	if got := k.end(); got["a.yaml"] != "two" {
+		t.Errorf("kept %q", got)
+	}
+}
+
 // If changes cannot be held, content is written at the end, and after a while,
 // although no one says that it is in force.
 func TestKeeperPatience(t *testing.T) {

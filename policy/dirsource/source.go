@@ -2,6 +2,7 @@ package dirsource
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -34,6 +35,7 @@ type Source struct {
 
 	mu        sync.Mutex
 	tracker   Tracker
+	judged    uint64      // Seq of the snapshot that tracker has seen
 	delivered atomic.Bool // the tracker has seen the whole directory
 
 	// The rest belongs to the goroutine of Run.
@@ -51,8 +53,7 @@ func New(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	// One place for what was restored and one for what follows.
-	s := &Source{cfg: cfg, log: cfg.Logger, watcher: watcher, updates: make(chan policy.Update, 2)}
+	s := &Source{cfg: cfg, log: cfg.Logger, watcher: watcher, updates: make(chan policy.Update)}
 	if cfg.StateDir == "" {
 		return s, nil
 	}
@@ -91,7 +92,7 @@ func (s *Source) Status(all bool) (policy.SourceStatus, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	refused := s.tracker.Refused()
-	status := policy.SourceStatus{Accepted: s.tracker.Len() - len(refused), Units: refused}
+	status := policy.SourceStatus{Seq: s.judged, Accepted: s.tracker.Len() - len(refused), Units: refused}
 	for _, f := range refused {
 		if f.State == policy.Kept {
 			status.Kept++
@@ -125,21 +126,39 @@ func (s *Source) Run(ctx context.Context) error {
 	defer stop()
 	watched := make(chan error, 1)
 	working.Go(func() { watched <- s.watcher.Run(watch) })
+	return s.deliver(watched)
+}
+
+// deliver delivers what the watcher finds until it has ended, and returns why it
+// has. Updates wait in a queue of deliver's own: they could not be taken out of
+// a buffered channel again without a receiver between them.
+func (s *Source) deliver(watched <-chan error) error {
+	var queue []policy.Update
 	if s.cfg.Guarded && len(s.stored) > 0 {
-		s.send(policy.Update{Changes: s.tracker.Restored().Revisions, Restored: true})
+		queue = enqueue(queue, policy.Update{Changes: s.tracker.Restored().Revisions, Restored: true})
 	}
 	for {
+		var out chan<- policy.Update
+		var next policy.Update
+		if len(queue) > 0 {
+			out, next = s.updates, queue[0]
+		}
 		select {
 		case err := <-watched:
 			return err
 		case snapshot := <-s.watcher.Snapshots():
-			s.take(snapshot)
+			queue = enqueue(queue, s.take(snapshot))
+		case out <- next:
+			queue = slices.Delete(queue, 0, 1) // which lets go of what it holds
+			if s.keeper != nil {
+				s.keeper.received(next.Seq)
+			}
 		}
 	}
 }
 
-// take judges what has changed in the directory and delivers the outcome.
-func (s *Source) take(snapshot Snapshot) {
+// take judges what has changed in the directory and returns the outcome.
+func (s *Source) take(snapshot Snapshot) policy.Update {
 	if err := errorText(snapshot.Err); err != s.err {
 		if s.err = err; err != "" {
 			s.log.Error(s.String(), zap.String("error", err))
@@ -148,7 +167,7 @@ func (s *Source) take(snapshot Snapshot) {
 	var change Change
 	if first := !s.delivered.Load(); first || len(snapshot.Changes) > 0 {
 		s.mu.Lock()
-		change = s.tracker.Update(snapshot.Changes)
+		change, s.judged = s.tracker.Update(snapshot.Changes), snapshot.Seq
 		if first {
 			s.keep(snapshot.Seq, change, s.vanished(change.Revisions))
 			s.delivered.Store(true)
@@ -162,7 +181,7 @@ func (s *Source) take(snapshot Snapshot) {
 			s.log.Error("manifest refused: " + p.Error())
 		}
 	}
-	s.send(policy.Update{Seq: snapshot.Seq, Changes: change.Revisions, Since: snapshot.First, Err: snapshot.Err})
+	return policy.Update{Seq: snapshot.Seq, Changes: change.Revisions, Since: snapshot.First, Err: snapshot.Err}
 }
 
 // vanished returns the files in the state directory of which nothing is in
@@ -196,28 +215,20 @@ func (s *Source) keep(seq uint64, change Change, removed []string) {
 	s.keeper.add(keeping{seq, changed, removed})
 }
 
-// send delivers an update, together with those that were not received.
-func (s *Source) send(u policy.Update) {
-	var restored []policy.Update
-	for waiting := true; waiting; {
-		select {
-		case old := <-s.updates:
-			if old.Restored {
-				restored = append(restored, old)
-				continue
-			}
-			u.Changes = policy.Merge(old.Changes, u.Changes)
-			if !old.Since.IsZero() && (u.Since.IsZero() || old.Since.Before(u.Since)) {
-				u.Since = old.Since
-			}
-		default:
-			waiting = false
-		}
+// enqueue adds an update to those that were not received. It becomes one with
+// the last of these, unless that is what was restored.
+func enqueue(queue []policy.Update, u policy.Update) []policy.Update {
+	n := len(queue)
+	if n == 0 || queue[n-1].Restored {
+		return append(queue, u)
 	}
-	for _, r := range restored {
-		s.updates <- r // there is room: nobody else sends
+	old := queue[n-1]
+	u.Changes = policy.Merge(old.Changes, u.Changes)
+	if !old.Since.IsZero() && (u.Since.IsZero() || old.Since.Before(u.Since)) {
+		u.Since = old.Since
 	}
-	s.updates <- u
+	queue[n-1] = u
+	return queue
 }
 
 func errorText(err error) string {
