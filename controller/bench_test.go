@@ -52,10 +52,10 @@ spec:
 func BenchmarkChange(b *testing.B) {
 	for _, members := range []int{100, 1000, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
-			var ledger dirsource.Tracker
-			book, compiler := resolve.New(policy.Options{}), compile.New()
+			var tracker dirsource.Tracker
+			resolver, compiler := resolve.New(policy.Options{}), compile.New()
 			files, vifs := crowd(members)
-			if _, _, err := compiler.Update(book.Update(ledger.Update(files).Revisions, vifs), flows.Host{}); err != nil {
+			if _, _, err := compiler.Update(resolver.Update(tracker.Update(files).Revisions, vifs), flows.Host{}); err != nil {
 				b.Fatal(err)
 			}
 			if _, err := compiler.Flows(); err != nil {
@@ -69,7 +69,7 @@ func BenchmarkChange(b *testing.B) {
 				if i%2 == 1 {
 					change = dirsource.FileChange{File: dirsource.File{Name: one.Name}, Gone: true}
 				}
-				delta, ok, err := compiler.Update(book.Update(ledger.Update([]dirsource.FileChange{change}).Revisions, vifs), flows.Host{})
+				delta, ok, err := compiler.Update(resolver.Update(tracker.Update([]dirsource.FileChange{change}).Revisions, vifs), flows.Host{})
 				if err != nil || !ok || delta.Empty() {
 					b.Fatal(delta, ok, err)
 				}

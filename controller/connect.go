@@ -11,7 +11,7 @@ import (
 	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 )
 
-// dialled is a connection to a bridge and what was found there.
+// dialled is a new connection to a bridge, with the flows that the bridge had.
 type dialled struct {
 	conn               Switch
 	datapathType       string

@@ -104,7 +104,7 @@ type Controller struct {
 	cfg Config
 	log *zap.Logger
 
-	calls     chan func()   // what others ask the loop to run: see do
+	calls     chan func()   // functions that other goroutines have the loop run: see do
 	ended     chan struct{} // closed when Run has returned
 	enforcing chan struct{} // closed when the first policy is in force
 	first     sync.Once     // to close enforcing
@@ -130,7 +130,7 @@ type Controller struct {
 	lastErr string // of the last attempt; empty in phase settled
 }
 
-// sourceState is what the last update said of the source itself.
+// sourceState is the state of the source in its last update.
 type sourceState struct {
 	seq uint64
 	err string // why the source cannot be read; empty if it can
@@ -245,7 +245,7 @@ func (c *Controller) change() {
 	}
 }
 
-// takeUpdate takes in what the source says.
+// takeUpdate applies an update of the source.
 func (c *Controller) takeUpdate(u policy.Update) {
 	if u.Restored {
 		c.desired.restore(u.Changes)
@@ -266,7 +266,7 @@ func (c *Controller) takeUpdate(u policy.Update) {
 	c.change()
 }
 
-// takePorts takes in what OVSDB says.
+// takePorts applies a snapshot of OVSDB.
 func (c *Controller) takePorts(ctx context.Context, s vswitch.Snapshot) {
 	before := c.ports
 	c.ports = &s

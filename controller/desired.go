@@ -34,8 +34,8 @@ type desired struct {
 	held      *control.Held           // why pending is not; nil if it is only new
 
 	resolver *resolve.Resolver
-	// untold is what has changed in the resolver's model and was not yet
-	// returned by update.
+	// untold is the change of the resolver's model that update has not returned
+	// yet.
 	untold policy.ModelChange
 }
 
@@ -74,7 +74,7 @@ func (d *desired) release() error {
 // model.
 func (d *desired) update(vifs []policy.VIF) policy.ModelChange {
 	if d.guard == guarding && d.maxRevoke > 0 && len(d.pending) > 0 {
-		// The ports first: what they take away is not the policy's doing.
+		// The ports first: the guard does not count what a change of ports removes.
 		d.untold = d.untold.Compose(d.resolver.Update(nil, vifs))
 		before := compile.NewGrants(d.resolver.Local())
 		change := d.resolver.Update(d.pending, vifs)
@@ -93,7 +93,7 @@ func (d *desired) update(vifs []policy.VIF) policy.ModelChange {
 	return d.told()
 }
 
-// told returns the changes of the model that nobody was told of.
+// told returns untold and empties it.
 func (d *desired) told() policy.ModelChange {
 	change := d.untold
 	d.untold = policy.ModelChange{}

@@ -6,8 +6,7 @@
 // change as one bundle and confirms it. Its parts are a type each: desired (the
 // resolver, and the guard that holds a change back), enforcer (the connection,
 // the compiler, what has to be forgotten), waits and history. Only the goroutine
-// of Run touches them; whoever wants to know something has the loop run a
-// function.
+// of Run touches them; other goroutines have the loop run a function.
 //
 // The loop is level-triggered: every attempt works towards the newest inputs.
 // Nothing is written to the switch before the source has delivered the whole

@@ -23,8 +23,8 @@ const (
 	unread takeover = iota
 	// adopted: the compiler goes on with their epochs.
 	adopted
-	// takenOver: what only these flows told of has been seen to as well:
-	// members who left, ports and addresses that are another's now.
+	// takenOver: members that have left, and ports and addresses that belong to
+	// another VM now, which only these flows tell, have been dealt with too.
 	takenOver
 )
 
@@ -168,8 +168,8 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 	return flows.Diff(all, e.installed), nil
 }
 
-// takeOver does, after a restart, what only the flows in force tell of: members
-// who have left since, and ports and addresses that are another's now. It
+// takeOver deals, after a restart, with what only the flows in force tell: members
+// that have left since, and ports and addresses that belong to another VM now. It
 // returns the flows to install.
 func (e *enforcer) takeOver(all *flows.Set, local *policy.Model) (*flows.Set, error) {
 	if flows.OtherLayout(e.installed) {
@@ -225,8 +225,8 @@ func inTheWay(foreign, all *flows.Set) error {
 		len(flows.Tables())-1, strings.Join(found, " | "), more)
 }
 
-// revalidate sees to it that the datapath, too, has forgotten what is not in
-// force any more: after a change, and after a start, since the agent before may
+// revalidate makes the datapath drop megaflows and MAC addresses that the flows in
+// force do not allow: after a change, and after a start, since the agent before may
 // have ended between a change and its revalidation.
 func (e *enforcer) revalidate(ctx context.Context, ports *vswitch.Snapshot, h host) error {
 	infra := map[uint32]bool{}

@@ -10,14 +10,14 @@ import (
 // progress is the Seq of an update of the source and of a snapshot of OVSDB.
 type progress struct{ source, ports uint64 }
 
-// wait is somebody who waits until what happened before is in force.
+// wait is one caller of Wait.
 type wait struct {
 	ctx    context.Context
 	at     progress
 	result chan error // of capacity one
 }
 
-// waits are all who wait, and how far the switch is.
+// waits has all callers of Wait and the progress of the switch.
 type waits struct {
 	done progress // in force, confirmed by the switch
 	list []wait

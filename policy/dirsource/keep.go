@@ -9,7 +9,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// keeping is what an update adds to the state directory and removes from it.
+// keeping is the files that one update adds to and removes from the state
+// directory.
 type keeping struct {
 	seq     uint64
 	changed []File
@@ -18,9 +19,10 @@ type keeping struct {
 
 func (b keeping) compareSeq(seq uint64) int { return cmp.Compare(b.seq, seq) }
 
-// patience is how long an accepted content waits to be in force, unless it may be
-// held: a disk that works for it at once delays it, but it must not be lost either
-// while the switch is away.
+// patience is how long accepted contents wait to be in force before they are
+// written all the same; it is not used if changes may be held. Writing them at once
+// would delay the change, and not writing them while the switch is away would lose
+// them at a restart.
 const patience = 10 * time.Second
 
 // keeper writes to the store, in a goroutine of its own: a disk must not hold up

@@ -184,8 +184,8 @@ func (s *Source) take(snapshot Snapshot) policy.Update {
 	return policy.Update{Seq: snapshot.Seq, Changes: change.Revisions, Since: snapshot.First, Err: snapshot.Err}
 }
 
-// vanished returns the files in the state directory of which nothing is in
-// force after the first look at the policy directory.
+// vanished returns the stored files that have no revision in force after the first
+// look at the policy directory.
 func (s *Source) vanished(first []policy.RevisionChange) (gone []string) {
 	for _, c := range first {
 		delete(s.stored, c.Name)
