@@ -1,11 +1,13 @@
 package ovsdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -34,14 +36,11 @@ type Config struct {
 	// Tables has a Model for each table. All columns that the Models name are
 	// monitored; the server's schema must have them.
 	Tables map[string]Model
-	// ProbeInterval is how often the server is asked for a sign of life. It has
-	// four times as long to answer before the client reconnects: a server that
-	// is busy with a big transaction answers nobody. 0 means 2 seconds.
-	ProbeInterval time.Duration
 	// Logger may be nil.
 	Logger *zap.Logger
 
-	longestDelay time.Duration // between attempts; 0 means maxBackoff
+	probeInterval time.Duration // 0 means probeInterval
+	longestDelay  time.Duration // between attempts; 0 means maxBackoff
 }
 
 const (
@@ -50,6 +49,11 @@ const (
 
 	// connectTimeout bounds dialing together with the initial contents.
 	connectTimeout = 30 * time.Second
+
+	// probeInterval is how often the server is asked for a sign of life. The
+	// server has four times as long to answer: a server that is busy with a
+	// big transaction answers nobody.
+	probeInterval = 2 * time.Second
 )
 
 // ErrNotConnected means that there was no connection with the server before
@@ -61,30 +65,23 @@ var ErrNotConnected = errors.New("not connected to ovsdb-server")
 type Client struct {
 	config   Config
 	endpoint string // as libovsdb wants it
-	log      *zap.Logger
 	database model.ClientDBModel
 	columns  map[string][]string // by table
-	bell     chan struct{}       // capacity 1
 
-	mu      sync.Mutex
-	running bool
-	status  Status
-	current *session      // nil when there is none
-	changed chan struct{} // closed and replaced when status or current changes
+	mu        sync.Mutex
+	current   *session      // nil when there is none
+	lastError error         // see Status
+	changed   chan struct{} // closed and replaced when current or lastError changes
 }
 
 // Status is the state of the connection.
 type Status struct {
 	// Connected tells whether there is a connection with the initial contents
-	// complete. A server that hangs is noticed within five times ProbeInterval.
+	// complete. A server that hangs is noticed within 10 seconds.
 	Connected bool
-	// Since is when Connected took its present value.
-	Since time.Time
 	// LastError is why the last connection, or the last attempt at one, ended;
 	// nil if none ever did. It stays set after a reconnect.
 	LastError error
-	// LastErrorTime is the time of LastError.
-	LastErrorTime time.Time
 }
 
 // New checks the configuration. It does not connect.
@@ -93,32 +90,16 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if config.ProbeInterval < 0 {
-		return nil, fmt.Errorf("probe interval %v: negative", config.ProbeInterval)
-	}
-	if config.ProbeInterval == 0 {
-		config.ProbeInterval = 2 * time.Second
-	}
-	if config.longestDelay == 0 {
-		config.longestDelay = maxBackoff
-	}
+	config.probeInterval = cmp.Or(config.probeInterval, probeInterval)
+	config.longestDelay = cmp.Or(config.longestDelay, maxBackoff)
+	config.Logger = cmp.Or(config.Logger, zap.NewNop())
 	database, err := model.NewClientDBModel(config.Database, config.Tables)
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", config.Database, err)
 	}
-	log := config.Logger
-	if log == nil {
-		log = zap.NewNop()
-	}
 	return &Client{
-		config:   config,
-		endpoint: endpoint,
-		log:      log,
-		database: database,
-		columns:  columns(config.Tables),
-		bell:     make(chan struct{}, 1),
-		status:   Status{Since: time.Now()},
-		changed:  make(chan struct{}),
+		config: config, endpoint: endpoint, database: database, columns: columns(config.Tables),
+		changed: make(chan struct{}),
 	}, nil
 }
 
@@ -139,25 +120,31 @@ func parseEndpoint(endpoint string) (string, error) {
 	return (&url.URL{Scheme: network, Path: path}).String(), nil
 }
 
+// columns lists the columns that the models name, by table.
+func columns(tables map[string]Model) map[string][]string {
+	out := map[string][]string{}
+	for table, m := range tables {
+		typ := reflect.TypeOf(m).Elem()
+		for i := range typ.NumField() {
+			if name := typ.Field(i).Tag.Get("ovsdb"); name != "" && name != "_uuid" {
+				out[table] = append(out[table], name)
+			}
+		}
+	}
+	return out
+}
+
 // Run connects, follows the tables and reconnects, until ctx ends; it returns
 // ctx.Err(). A server that is absent, goes away or talks nonsense is logged
 // and tried again after 50 ms, growing to 1 s. Run may run once at a time.
-func (c *Client) Run(ctx context.Context) error {
-	c.mu.Lock()
-	if c.running {
-		c.mu.Unlock()
-		return errors.New("run: the client is running already")
-	}
-	c.running = true
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		c.running = false
-		c.mu.Unlock()
-	}()
-
+//
+// Run calls changed, one call after the other, when a connection has its
+// initial contents and then whenever the copy may have changed. The first
+// update of a storm leads to a call at once; the next ones are gathered for as
+// long as the call took, 10 ms at the most.
+func (c *Client) Run(ctx context.Context, changed func()) error {
 	for delay, complaint := minBackoff, ""; ; {
-		connected, err := c.follow(ctx)
+		connected, err := c.follow(ctx, changed)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -165,82 +152,57 @@ func (c *Client) Run(ctx context.Context) error {
 			delay, complaint = minBackoff, ""
 		}
 		if text := err.Error(); text != complaint { // once, not every second
-			c.log.Warn("no connection to ovsdb-server, will keep trying", zap.Error(err))
+			c.config.Logger.Warn("no connection to ovsdb-server, will keep trying", zap.Error(err))
 			complaint = text
 		}
-		wait := time.NewTimer(delay)
 		select {
 		case <-ctx.Done():
-			wait.Stop()
 			return ctx.Err()
-		case <-wait.C:
+		case <-time.After(delay):
+			delay = min(2*delay, c.config.longestDelay)
 		}
-		delay = min(2*delay, c.config.longestDelay)
 	}
 }
 
 // follow runs one connection until it ends. connected tells whether the
 // initial contents were read.
-func (c *Client) follow(ctx context.Context) (connected bool, err error) {
-	connecting, cancel := context.WithTimeout(ctx, connectTimeout)
-	s, err := c.connect(connecting)
-	cancel()
-	if err != nil {
-		c.setCurrent(nil, err)
-		return false, err
+func (c *Client) follow(ctx context.Context, changed func()) (connected bool, err error) {
+	s, err := c.connect(ctx)
+	if err == nil {
+		c.setCurrent(s, nil)
+		c.config.Logger.Info("connected to ovsdb-server", zap.String("endpoint", c.config.Endpoint))
+		err = s.watch(changed)
 	}
-	defer s.close()
-	c.setCurrent(s, nil)
-	c.ring()
-	c.log.Info("connected to ovsdb-server", zap.String("endpoint", c.config.Endpoint))
-	err = s.watch(ctx, c.config.ProbeInterval)
 	c.setCurrent(nil, err)
-	return true, err
+	return s != nil, err
 }
 
 // setCurrent makes s the connection in use, or none for the reason err.
 func (c *Client) setCurrent(s *session, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
 	c.current = s
-	if connected := s != nil; connected != c.status.Connected {
-		c.status.Connected, c.status.Since = connected, now
-	}
 	if err != nil && !errors.Is(err, context.Canceled) { // that is Run's end
-		c.status.LastError, c.status.LastErrorTime = err, now
+		c.lastError = err
 	}
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
 
-// ring rings the bell of Changed.
-func (c *Client) ring() {
-	select {
-	case c.bell <- struct{}{}:
-	default:
-	}
-}
-
-// Changed delivers a value when the copy may have changed since the last
-// value was taken, and when a connection has its initial contents. A value
-// says that something happened, not what. The channel is never closed.
-func (c *Client) Changed() <-chan struct{} { return c.bell }
-
 // Status returns the state of the connection.
 func (c *Client) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.status
+	return Status{Connected: c.current != nil, LastError: c.lastError}
 }
 
 // session waits for a connection.
 func (c *Client) session(ctx context.Context) (*session, error) {
 	for {
 		c.mu.Lock()
-		s, changed, err := c.current, c.changed, c.status.LastError
+		s, changed, err := c.current, c.changed, c.lastError
 		c.mu.Unlock()
-		if s != nil && !s.over() {
+		if s != nil && s.ctx.Err() == nil {
 			return s, nil
 		}
 		select {

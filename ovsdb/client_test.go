@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -13,12 +14,11 @@ import (
 func TestNewRefuses(t *testing.T) {
 	good := Config{Endpoint: "unix:/run/x", Database: "Pairs", Tables: map[string]Model{"Left": &left{}}}
 	for name, spoil := range map[string]func(*Config){
-		"no endpoint":       func(c *Config) { c.Endpoint = "" },
-		"no path":           func(c *Config) { c.Endpoint = "unix:" },
-		"no network":        func(c *Config) { c.Endpoint = "/run/x" },
-		"ssl":               func(c *Config) { c.Endpoint = "ssl:127.0.0.1:6640" },
-		"negative interval": func(c *Config) { c.ProbeInterval = -1 },
-		"no pointer":        func(c *Config) { c.Tables = map[string]Model{"Left": left{}} },
+		"no endpoint": func(c *Config) { c.Endpoint = "" },
+		"no path":     func(c *Config) { c.Endpoint = "unix:" },
+		"no network":  func(c *Config) { c.Endpoint = "/run/x" },
+		"ssl":         func(c *Config) { c.Endpoint = "ssl:127.0.0.1:6640" },
+		"no pointer":  func(c *Config) { c.Tables = map[string]Model{"Left": left{}} },
 		"no UUID": func(c *Config) {
 			c.Tables = map[string]Model{"Left": &struct {
 				Name string `ovsdb:"name"`
@@ -53,7 +53,9 @@ func TestEndpoints(t *testing.T) {
 }
 
 // A picture shows whole transactions: each sets the rows of both tables to the
-// same number, adds a row to one and removes one from the other.
+// same number, adds a row to one and removes one from the other. Pictures that
+// are read from the copy and pictures that the server is asked for take turns,
+// and none is older than the one before.
 func TestPicturesAreNotTorn(t *testing.T) {
 	s := startServer(t)
 	c, writer := run(t, Config{Endpoint: s.endpoint()}), run(t, Config{Endpoint: s.endpoint()})
@@ -87,8 +89,8 @@ func TestPicturesAreNotTorn(t *testing.T) {
 			}
 		}
 	}()
-	pictures := 0
-	until(t, c, "the last number", func(p Picture) bool {
+	pictures, shown := 0, 0
+	check := func(p Picture) {
 		pictures++
 		numbers, rows := map[int]bool{}, 0
 		for _, row := range All[left](p, "Left") {
@@ -97,13 +99,72 @@ func TestPicturesAreNotTorn(t *testing.T) {
 		for _, row := range All[right](p, "Right") {
 			numbers[row.Number[0]], rows = true, rows+1
 		}
-		if rows > 0 && (len(numbers) != 1 || rows != 3) {
+		if rows == 0 {
+			return
+		}
+		if len(numbers) != 1 || rows != 3 {
 			t.Fatalf("%d rows with the numbers %v", rows, numbers)
 		}
-		return numbers[last]
+		for number := range numbers {
+			if number < shown {
+				t.Fatalf("number %d after %d", number, shown)
+			}
+			shown = number
+		}
+	}
+	until(t, c, "the last number", func(p Picture) bool {
+		check(p)
+		if s, err := c.session(patiently(t)); err != nil {
+			t.Fatal(err)
+		} else if p, err = s.ask(); err != nil {
+			t.Fatal(err)
+		} else {
+			check(p)
+		}
+		if p, ok := c.Picture(); ok {
+			check(p)
+		}
+		return shown == last
 	})
 	t.Logf("%d pictures of %d transactions", pictures, last)
 	<-written
+}
+
+// text writes the rows out, by UUID.
+func text(p Picture) map[string]string {
+	out := map[string]string{}
+	for _, rows := range p {
+		for uuid, row := range rows {
+			out[uuid] = fmt.Sprintf("%+v", row)
+		}
+	}
+	return out
+}
+
+// The server's rows are the same as those of the copy.
+func TestAskedPictureIsTheCopy(t *testing.T) {
+	c := run(t, Config{Endpoint: startServer(t).endpoint()})
+	for i, numbers := range []Set{{GoSet: []any{}}, {GoSet: []any{1}}, {GoSet: []any{1, 2, 3}}} {
+		insert(t, c, fmt.Sprint(i))
+		if _, err := c.Transact(patiently(t), Operation{Op: "insert", Table: "Right", Row: Row{"number": numbers}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Sync(patiently(t)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.session(patiently(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, err := s.ask()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, ok := c.Picture()
+	if got, want := text(p), text(asked); !ok || len(want) != 6 || !maps.Equal(got, want) {
+		t.Errorf("%v, %v; the server says %v", got, ok, want)
+	}
 }
 
 // What one client has committed, another one shows after Sync.
@@ -148,13 +209,17 @@ func TestSyncAcrossRestart(t *testing.T) {
 // A server that hangs is left after five times the interval, and calls on it end.
 func TestServerHangs(t *testing.T) {
 	s := startServer(t)
-	c := run(t, Config{Endpoint: s.endpoint(), ProbeInterval: 100 * time.Millisecond})
-	for i := range 3 {
+	c := run(t, Config{Endpoint: s.endpoint(), probeInterval: 500 * time.Millisecond})
+	for i, lost := range []string{"a", strings.Repeat("more than the socket holds", 200000), "b"} {
 		insert(t, c, fmt.Sprint(i))
+		connection, err := c.session(patiently(t))
+		if err != nil {
+			t.Fatal(err)
+		}
 		s.hang(true)
 		called := make(chan error, 1)
 		go func() {
-			_, err := c.Transact(patiently(t), Operation{Op: "insert", Table: "Left", Row: Row{"name": "lost"}})
+			_, err := connection.transact(patiently(t), Operation{Op: "insert", Table: "Left", Row: Row{"name": lost}})
 			called <- err
 		}()
 		untilStatus(t, c, func(s Status) bool { return !s.Connected })
@@ -223,7 +288,7 @@ func TestSchemaLacks(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(context.Background())
-		go func() { _ = c.Run(ctx) }()
+		go func() { _ = c.Run(ctx, func() {}) }()
 		untilStatus(t, c, func(s Status) bool { return s.LastError != nil })
 		if err := c.Status().LastError; !strings.Contains(err.Error(), what) {
 			t.Errorf("without %s: %v", what, err)

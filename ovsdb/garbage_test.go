@@ -168,7 +168,7 @@ func TestGarbage(t *testing.T) {
 func TestSilentServer(t *testing.T) {
 	s := startServer(t)
 	silent := func(conn net.Conn) { serve(conn, `{}`, func(string, call) {}) }
-	c := run(t, Config{Endpoint: impostor(t, s.endpoint(), silent), ProbeInterval: 100 * time.Millisecond})
+	c := run(t, Config{Endpoint: impostor(t, s.endpoint(), silent), probeInterval: 100 * time.Millisecond})
 	until(t, c, "an empty database", func(p Picture) bool { return len(names(p)) == 0 })
 	insert(t, run(t, Config{Endpoint: s.endpoint()}), "real")
 	until(t, c, "the real server", func(p Picture) bool { return names(p)["real"] })
@@ -197,8 +197,8 @@ func TestQuietServer(t *testing.T) {
 			}
 		})
 	}
-	c := run(t, Config{Endpoint: impostor(t, "", quiet), ProbeInterval: 100 * time.Millisecond})
-	for range 10 {
+	c := run(t, Config{Endpoint: impostor(t, "", quiet), probeInterval: 500 * time.Millisecond})
+	for range 4 {
 		select {
 		case <-probed:
 		case <-patiently(t).Done():

@@ -122,18 +122,33 @@ func (s *server) hang(on bool) {
 	}
 }
 
+// follower is a running client, with a channel that rings when Run says that
+// the copy may have changed.
+type follower struct {
+	*Client
+	changed chan struct{}
+}
+
 // run runs a client of the pairs until the end of the test.
-func run(t *testing.T, config Config) *Client {
+func run(t *testing.T, config Config) *follower {
 	t.Helper()
 	config.Database = "Pairs"
 	config.Tables = map[string]Model{"Left": &left{}, "Right": &right{}}
-	c, err := New(config)
+	client, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	c := &follower{client, make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx) }()
+	go func() {
+		ended <- c.Run(ctx, func() {
+			select {
+			case c.changed <- struct{}{}:
+			default:
+			}
+		})
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != context.Canceled {
@@ -144,13 +159,13 @@ func run(t *testing.T, config Config) *Client {
 }
 
 // until takes pictures until one is as wanted.
-func until(t *testing.T, c *Client, what string, wanted func(Picture) bool) {
+func until(t *testing.T, c *follower, what string, wanted func(Picture) bool) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	for {
 		select {
-		case <-c.Changed():
+		case <-c.changed:
 			if p, ok := c.Picture(); ok && wanted(p) {
 				return
 			}
@@ -162,7 +177,7 @@ func until(t *testing.T, c *Client, what string, wanted func(Picture) bool) {
 }
 
 // untilStatus waits until the state of the connection is as wanted.
-func untilStatus(t *testing.T, c *Client, wanted func(Status) bool) {
+func untilStatus(t *testing.T, c interface{ Status() Status }, wanted func(Status) bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !wanted(c.Status()); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -179,7 +194,7 @@ func patiently(t *testing.T) context.Context {
 }
 
 // insert adds a row to Left.
-func insert(t *testing.T, c *Client, name string) {
+func insert(t *testing.T, c *follower, name string) {
 	t.Helper()
 	if _, err := c.Transact(patiently(t), Operation{Op: "insert", Table: "Left", Row: Row{"name": name}}); err != nil {
 		t.Fatal(err)

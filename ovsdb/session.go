@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"reflect"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -15,40 +14,27 @@ import (
 
 // session is one connection: a libovsdb client with one monitor.
 type session struct {
-	db    client.Client
-	cache *cache.TableCache
+	db      client.Client
+	cache   *cache.TableCache
+	columns map[string][]string // by table
+	bell    chan struct{}       // capacity 1: rings after an update
 	// ctx ends with the session, and its cause says why. The calls on the
 	// session end with it.
 	ctx context.Context
 	end context.CancelCauseFunc
 }
 
-// closePatience is how long close waits for libovsdb. Closing waits for calls
-// to end, and a call that writes to a full socket does not.
-const closePatience = time.Second
-
-// columns lists the columns that the models name, by table.
-func columns(tables map[string]Model) map[string][]string {
-	out := map[string][]string{}
-	for table, m := range tables {
-		typ := reflect.TypeOf(m).Elem()
-		for i := range typ.NumField() {
-			if name := typ.Field(i).Tag.Get("ovsdb"); name != "" && name != "_uuid" {
-				out[table] = append(out[table], name)
-			}
-		}
-	}
-	return out
-}
+var errClosed = errors.New("connection to ovsdb-server: closed by ovsdb-server")
 
 // connect dials the server and returns when the initial contents are in the
-// cache.
+// cache. The session ends with ctx at the latest.
 func (c *Client) connect(ctx context.Context) (*session, error) {
-	s := &session{}
-	s.ctx, s.end = context.WithCancelCause(context.Background())
+	s := &session{columns: c.columns, bell: make(chan struct{}, 1)}
+	s.ctx, s.end = context.WithCancelCause(ctx)
 	log := logr.New(sink{end: s.end})
 	db, err := client.NewOVSDBClient(c.database, client.WithEndpoint(c.endpoint), client.WithLogger(&log))
 	if err != nil {
+		s.end(err)
 		return nil, err
 	}
 	s.db = db
@@ -57,114 +43,108 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 		case <-db.DisconnectNotify():
 			s.end(errClosed)
 		case <-s.ctx.Done():
+			db.Close() // waits for calls that write to a full socket
 		}
 	}()
-	if err := db.Connect(ctx); err != nil {
+	if err = s.start(c.config.Database); err == nil {
+		err = context.Cause(s.ctx) // an update came at once and could not be applied
+	}
+	if err != nil {
 		s.end(err)
-		if dial, ok := errors.AsType[*net.OpError](err); ok {
-			err = dial // libovsdb says the endpoint twice
-		}
-		return nil, fmt.Errorf("connect to ovsdb-server: %w", err)
+		return nil, err
 	}
-	if s.cache = db.Cache(); s.cache == nil {
-		s.end(errClosed)
-		return nil, errClosed
-	}
-	s.cache.AddEventHandler(&cache.EventHandlerFuncs{
-		AddFunc:    func(string, Model) { c.ring() },
-		UpdateFunc: func(string, Model, Model) { c.ring() },
-		DeleteFunc: func(string, Model) { c.ring() },
-	})
-	monitor := db.NewMonitor()
-	for table, columns := range c.columns {
-		monitor.Tables = append(monitor.Tables, client.TableMonitor{Table: table, Fields: columns})
-	}
-	if _, err := db.Monitor(ctx, monitor); err != nil {
-		s.close()
-		return nil, fmt.Errorf("monitor database %s: %w", c.config.Database, err)
-	}
-	if s.over() { // an update came at once and could not be applied
-		s.close()
-		return nil, context.Cause(s.ctx)
-	}
+	go s.probe(c.config.probeInterval)
 	return s, nil
 }
 
-var errClosed = errors.New("connection to ovsdb-server: closed by ovsdb-server")
-
-// over tells whether the session has ended.
-func (s *session) over() bool { return s.ctx.Err() != nil }
-
-// watch asks for a sign of life at each interval and returns why the session
-// ended.
-func (s *session) watch(ctx context.Context, interval time.Duration) error {
-	patience := 4 * interval
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
+// start connects and reads the initial contents.
+func (s *session) start(database string) error {
+	ctx, cancel := context.WithTimeout(s.ctx, connectTimeout)
+	defer cancel()
+	if err := s.db.Connect(ctx); err != nil {
+		if dial, ok := errors.AsType[*net.OpError](err); ok {
+			err = dial // libovsdb says the endpoint twice
+		}
+		return fmt.Errorf("connect to ovsdb-server: %w", err)
+	}
+	if s.cache = s.db.Cache(); s.cache == nil {
+		return errClosed
+	}
+	ring := func() {
 		select {
-		case <-ctx.Done():
-			return ctx.Err()
+		case s.bell <- struct{}{}:
+		default:
+		}
+	}
+	s.cache.AddEventHandler(&cache.EventHandlerFuncs{
+		AddFunc:    func(string, Model) { ring() },
+		UpdateFunc: func(string, Model, Model) { ring() },
+		DeleteFunc: func(string, Model) { ring() },
+	})
+	monitor := s.db.NewMonitor()
+	for table, columns := range s.columns {
+		monitor.Tables = append(monitor.Tables, client.TableMonitor{Table: table, Fields: columns})
+	}
+	if _, err := s.db.Monitor(ctx, monitor); err != nil {
+		return fmt.Errorf("monitor database %s: %w", database, err)
+	}
+	return nil
+}
+
+// watch calls changed now and after updates, and returns why the session
+// ended. A call costs at most half of the time, unless it takes long.
+func (s *session) watch(changed func()) error {
+	for {
+		started := time.Now()
+		changed()
+		time.Sleep(min(max(time.Since(started), time.Millisecond), 10*time.Millisecond))
+		select {
 		case <-s.ctx.Done():
 			return context.Cause(s.ctx)
-		case <-tick.C:
+		case <-s.bell:
 		}
-		deadline, cancel := context.WithTimeout(ctx, patience)
-		_, err := bounded(deadline, func() (any, error) { return nil, s.db.Echo(deadline) })
-		late := deadline.Err()
+	}
+}
+
+// probe asks for a sign of life at each interval and ends the session when
+// none comes.
+func (s *session) probe(interval time.Duration) {
+	patience := 4 * interval
+	for tick := time.Tick(interval); ; {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick:
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, patience)
+		err := s.call(ctx, s.db.Echo)
 		cancel()
 		switch {
-		case err == nil:
-		case late != nil:
-			s.end(fmt.Errorf("connection to ovsdb-server: no answer within %v: %w", patience, late))
-		default:
+		case errors.Is(err, context.DeadlineExceeded):
+			s.end(fmt.Errorf("connection to ovsdb-server: no answer within %v: %w", patience, err))
+		case err != nil:
 			s.end(errClosed)
 		}
 	}
 }
 
-// bounded runs a call and returns when ctx ends at the latest. Libovsdb does
-// not look at the context of a call while it writes to a full socket.
-func bounded[T any](ctx context.Context, call func() (T, error)) (T, error) {
-	type answer struct {
-		result T
-		err    error
-	}
-	answered := make(chan answer, 1)
-	go func() {
-		result, err := call()
-		answered <- answer{result, err}
-	}()
-	select {
-	case a := <-answered:
-		return a.result, a.err
-	case <-ctx.Done():
-		var none T
-		return none, ctx.Err()
-	}
-}
-
-// close ends the session.
-func (s *session) close() {
-	s.end(errClosed)
-	closed := make(chan struct{})
-	go func() {
-		s.db.Close()
-		close(closed)
-	}()
-	patience := time.NewTimer(closePatience)
-	defer patience.Stop()
-	select {
-	case <-closed:
-	case <-patience.C:
-	}
-}
-
-// during returns a context that ends with ctx and with the session.
-func (s *session) during(ctx context.Context) (context.Context, context.CancelFunc) {
+// call makes a request and returns when ctx or the session ends at the latest,
+// with the reason. Libovsdb does not look at the context of a request while it
+// writes to a full socket.
+func (s *session) call(ctx context.Context, request func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })
-	return ctx, func() { stop(); cancel(nil) }
+	defer cancel(nil)
+	defer context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })()
+	answered := make(chan error, 1)
+	go func() { answered <- request(ctx) }()
+	select {
+	case err := <-answered:
+		if err == nil || ctx.Err() == nil {
+			return err
+		}
+	case <-ctx.Done():
+	}
+	return context.Cause(ctx)
 }
 
 // sink is the log of a libovsdb client. An update that cannot be applied is
@@ -176,15 +156,11 @@ type sink struct {
 	cache bool
 }
 
-func (sink) Init(logr.RuntimeInfo)            {}
-func (sink) Enabled(int) bool                 { return false }
-func (sink) Info(int, string, ...any)         {}
-func (s sink) WithValues(...any) logr.LogSink { return s }
-func (s sink) WithName(name string) logr.LogSink {
-	s.cache = name == "cache"
-	return s
-}
-
+func (sink) Init(logr.RuntimeInfo)               {}
+func (sink) Enabled(int) bool                    { return false }
+func (sink) Info(int, string, ...any)            {}
+func (s sink) WithValues(...any) logr.LogSink    { return s }
+func (s sink) WithName(name string) logr.LogSink { return sink{s.end, name == "cache"} }
 func (s sink) Error(err error, text string, _ ...any) {
 	if s.cache {
 		s.end(fmt.Errorf("update from ovsdb-server: %s: %w", text, err))

@@ -8,25 +8,17 @@ import (
 	"github.com/ovn-kubernetes/libovsdb/ovsdb"
 )
 
-// The parts of a transaction (RFC 7047, section 5) are libovsdb's.
+// The parts of a transaction (RFC 7047, section 5) are libovsdb's. A Row has
+// values by column: string, float64, bool, UUID, Set or Map. A UUID may also be
+// the UUIDName of an Operation of the same transaction.
 type (
-	// Operation is one operation of a transaction.
 	Operation = ovsdb.Operation
-	// Result is the result of one operation.
-	Result = ovsdb.OperationResult
-	// Row has the values of a row by column: string, float64, bool, UUID, Set
-	// or Map.
-	Row = ovsdb.Row
-	// Set is a set of values.
-	Set = ovsdb.OvsSet
-	// Map is a map of values.
-	Map = ovsdb.OvsMap
-	// UUID is a reference: the UUID of a row, or the UUIDName of an Operation
-	// of the same transaction.
-	UUID = ovsdb.UUID
-	// Mutation changes a column by its present value.
-	Mutation = ovsdb.Mutation
-	// Condition compares a column.
+	Result    = ovsdb.OperationResult
+	Row       = ovsdb.Row
+	Set       = ovsdb.OvsSet
+	Map       = ovsdb.OvsMap
+	UUID      = ovsdb.UUID
+	Mutation  = ovsdb.Mutation
 	Condition = ovsdb.Condition
 )
 
@@ -71,13 +63,12 @@ func (c *Client) Transact(ctx context.Context, ops ...Operation) ([]Result, erro
 }
 
 func (s *session) transact(ctx context.Context, ops ...Operation) ([]Result, error) {
-	during, cancel := s.during(ctx)
-	defer cancel()
-	results, err := bounded(during, func() ([]Result, error) { return s.db.Transact(during, ops...) })
+	var results []Result
+	err := s.call(ctx, func(ctx context.Context) (err error) {
+		results, err = s.db.Transact(ctx, ops...)
+		return err
+	})
 	if err != nil {
-		if ctx.Err() == nil && s.over() {
-			err = context.Cause(s.ctx)
-		}
 		return nil, fmt.Errorf("transact: %w", err)
 	}
 	for i, r := range results {
@@ -96,7 +87,7 @@ func (s *session) transact(ctx context.Context, ops ...Operation) ([]Result, err
 // again on the next one if one breaks. It fails when ctx ends, or with the
 // server's refusal.
 //
-// Sync runs a transaction that reads nothing. Ovsdb-server puts the updates
+// Sync runs a transaction without operations. Ovsdb-server puts the updates
 // that are due on a connection in front of every transaction's reply on it,
 // and libovsdb applies messages in order. An echo is no barrier: the server
 // answers it in a lower layer, which promises nothing about updates.
@@ -106,7 +97,7 @@ func (c *Client) Sync(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("sync: %w", err)
 		}
-		_, err = s.transact(ctx, c.nothing())
+		_, err = s.transact(ctx)
 		if err == nil {
 			return nil
 		}
@@ -119,15 +110,4 @@ func (c *Client) Sync(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-}
-
-// nothing is an operation that reads no row of a table.
-func (c *Client) nothing() Operation {
-	for table := range c.columns {
-		return Operation{
-			Op: ovsdb.OperationSelect, Table: table, Columns: []string{"_uuid"},
-			Where: WhereUUID("00000000-0000-0000-0000-000000000000"),
-		}
-	}
-	return Operation{}
 }

@@ -1,7 +1,6 @@
 package vswitch
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -26,15 +25,7 @@ const (
 
 // String is "unidentified", "vm" or "infrastructure".
 func (k Kind) String() string {
-	switch k {
-	case Unidentified:
-		return "unidentified"
-	case VM:
-		return "vm"
-	case Infrastructure:
-		return "infrastructure"
-	}
-	return fmt.Sprintf("kind(%d)", uint8(k))
+	return [...]string{Unidentified: "unidentified", VM: "vm", Infrastructure: "infrastructure"}[k]
 }
 
 // RoleUplink is the value of external_ids:ovs-sg-role that makes an

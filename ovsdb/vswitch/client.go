@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -29,30 +28,12 @@ type Config struct {
 	// MaxOFPort is the highest OpenFlow port on which policy can be enforced.
 	// 0 means that there is no limit.
 	MaxOFPort int
-	// ProbeInterval is how often the server is asked for a sign of life. It has
-	// four times as long to answer before the client reconnects: a server that
-	// is busy with a big transaction answers nobody. 0 means 2 seconds.
-	ProbeInterval time.Duration
 	// Logger may be nil.
 	Logger *zap.Logger
 }
 
-// minQuiet and maxQuiet bound the pause after a snapshot. The first update of
-// a storm is shown at once, the next are gathered for as long as building a
-// snapshot takes: building costs at most half the time.
-const (
-	minQuiet = time.Millisecond
-	maxQuiet = 10 * time.Millisecond
-)
-
-var (
-	// ErrNoBridge means that the database has no bridge of the configured
-	// name.
-	ErrNoBridge = errors.New("no such bridge")
-	// ErrNotConnected means that there was no connection with ovsdb-server
-	// before the caller's context ended.
-	ErrNotConnected = ovsdb.ErrNotConnected
-)
+// ErrNoBridge means that the database has no bridge of the configured name.
+var ErrNoBridge = errors.New("no such bridge")
 
 // Status is the state of the connection with ovsdb-server.
 type Status = ovsdb.Status
@@ -65,13 +46,14 @@ type Client struct {
 	snapshots chan Snapshot
 
 	mu      sync.Mutex
-	last    *Snapshot // the last one delivered
-	cfg     cfg
-	changed chan struct{} // closed and replaced when cfg changes
+	last    Snapshot // the last one delivered; Seq is 0 if none was
+	applied cfg
+	moved   chan struct{} // closed and replaced when applied changes
 }
 
-// cfg is how far ovs-vswitchd has come: writers raise next_cfg, and
-// ovs-vswitchd sets cur_cfg to it once it has applied the configuration.
+// cfg is how far ovs-vswitchd has come: writers raise next_cfg, and ovs-vswitchd
+// sets cur_cfg to next_cfg once the configuration is applied
+// (ovs-vswitchd.conf.db(5)).
 type cfg struct{ cur, next int }
 
 // New checks the configuration. It does not connect.
@@ -83,48 +65,21 @@ func New(config Config) (*Client, error) {
 		config.Physical = Physical
 	}
 	config.Uplinks = slices.Clone(config.Uplinks)
-	log := config.Logger
-	if log == nil {
-		log = zap.NewNop()
+	if config.Logger != nil {
+		config.Logger = config.Logger.With(zap.String("bridge", config.Bridge))
 	}
-	db, err := ovsdb.New(ovsdb.Config{
-		Endpoint: config.Endpoint, Database: database, Tables: tables(),
-		ProbeInterval: config.ProbeInterval, Logger: log.With(zap.String("bridge", config.Bridge)),
-	})
+	db, err := ovsdb.New(ovsdb.Config{Endpoint: config.Endpoint, Database: database, Tables: tables(), Logger: config.Logger})
 	if err != nil {
 		return nil, err
 	}
-	return &Client{
-		config:    config,
-		db:        db,
-		snapshots: make(chan Snapshot, 1),
-		changed:   make(chan struct{}),
-	}, nil
+	return &Client{config: config, db: db, snapshots: make(chan Snapshot, 1), moved: make(chan struct{})}, nil
 }
 
 // Run connects, follows the bridge and reconnects, until ctx ends; it returns
 // ctx.Err(). A server that is absent, goes away or talks nonsense is logged
 // and tried again after 50 ms, growing to 1 s. Run may run once at a time.
 func (c *Client) Run(ctx context.Context) error {
-	ended := make(chan error, 1)
-	go func() { ended <- c.db.Run(ctx) }()
-	gather := time.NewTimer(0)
-	defer gather.Stop()
-	for {
-		select {
-		case err := <-ended:
-			return err
-		case <-c.db.Changed():
-		}
-		started := time.Now()
-		c.publish()
-		gather.Reset(min(max(time.Since(started), minQuiet), maxQuiet))
-		select {
-		case err := <-ended:
-			return err
-		case <-gather.C:
-		}
-	}
+	return c.db.Run(ctx, func() { c.publish() })
 }
 
 // publish builds the snapshot of now and delivers it if it differs from the
@@ -138,21 +93,18 @@ func (c *Client) publish() (seq uint64, ok bool) {
 		return 0, false
 	}
 	for _, root := range ovsdb.All[rootRow](p, rootTable) { // exactly one
-		if now := (cfg{root.CurCfg, root.NextCfg}); now != c.cfg {
-			c.cfg = now
-			close(c.changed)
-			c.changed = make(chan struct{})
+		if now := (cfg{root.CurCfg, root.NextCfg}); now != c.applied {
+			c.applied = now
+			close(c.moved)
+			c.moved = make(chan struct{})
 		}
 	}
 	snap := newSnapshot(p, c.config)
-	if c.last != nil && c.last.Equal(snap) {
+	if c.last.Seq > 0 && c.last.Equal(snap) {
 		return c.last.Seq, true
 	}
-	snap.Seq = 1
-	if c.last != nil {
-		snap.Seq = c.last.Seq + 1
-	}
-	c.last = &snap
+	snap.Seq = c.last.Seq + 1
+	c.last = snap
 	select {
 	case <-c.snapshots: // nobody took the one before: the newest wins
 	default:
@@ -187,29 +139,26 @@ func (c *Client) Sync(ctx context.Context) (seq uint64, err error) {
 	}
 }
 
-// WaitApplied returns when ovs-vswitchd has applied the configuration as it
-// was committed before the call: Open_vSwitch.cur_cfg is not less than the
-// next_cfg of then. It fails only when ctx ends, for example because
-// ovs-vswitchd does not run. Writers that do not raise next_cfg, as ovs-vsctl
-// --no-wait, are not waited for.
+// WaitApplied returns when ovs-vswitchd has applied the configuration as it was
+// committed before the call: cur_cfg is not less than next_cfg was then. It fails
+// only when ctx ends, for example because ovs-vswitchd does not run. Writers that
+// do not raise next_cfg, such as ovs-vsctl --no-wait, are not waited for.
 func (c *Client) WaitApplied(ctx context.Context) error {
 	if _, err := c.Sync(ctx); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	want := c.cfg.next
-	c.mu.Unlock()
-	for {
+	now := func() (cfg, <-chan struct{}) {
 		c.mu.Lock()
-		have, changed := c.cfg.cur, c.changed
-		c.mu.Unlock()
-		if have >= want {
-			return nil
-		}
+		defer c.mu.Unlock()
+		return c.applied, c.moved
+	}
+	at, moved := now()
+	for want := at.next; at.cur < want; at, moved = now() {
 		select {
-		case <-changed:
+		case <-moved:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for ovs-vswitchd: cur_cfg is %d, want %d: %w", have, want, ctx.Err())
+			return fmt.Errorf("wait for ovs-vswitchd: cur_cfg is %d, want %d: %w", at.cur, want, ctx.Err())
 		}
 	}
+	return nil
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // patience bounds every wait of the tests.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // schemaFile is where Debian and Fedora put it.
 const schemaFile = "/usr/share/openvswitch/vswitch.ovsschema"
@@ -113,7 +113,7 @@ func (o *testOVS) env() []string {
 // --no-wait, for ovs-vswitchd to have done it.
 func (o *testOVS) vsctl(args ...string) string {
 	o.t.Helper()
-	return o.run("ovs-vsctl", append([]string{"--retry", "--timeout=30", "--db=" + o.endpoint()}, args...)...)
+	return o.run("ovs-vsctl", append([]string{"--retry", "--timeout=120", "--db=" + o.endpoint()}, args...)...)
 }
 
 func (o *testOVS) run(name string, args ...string) string {

@@ -15,207 +15,104 @@ type Table struct {
 	ID uint8
 	// Name is shown by ovs-ofctl. It should be unique on the bridge.
 	Name string
-	// Prefixes are the fields whose prefixes the classifier tracks, at most
-	// three, for example "ct_nw_dst" and "ct_ipv6_dst". Order does not count.
+	// Prefixes are the fields whose prefixes the classifier tracks, three on
+	// most versions at the most, for example "ct_nw_dst" and "ct_ipv6_dst". Order does not count.
 	// Empty leaves Open vSwitch its default.
 	Prefixes []string
 }
 
-// maxPrefixes is the limit of column Flow_Table.prefixes.
-const maxPrefixes = 3
-
 // Prepare makes the bridge ready for flows: it sets fail_mode to secure and
 // gives each of the tables a Flow_Table row with its name and prefixes. What
-// is right already is not written; when everything is right, nothing is. The rows of other
-// tables, and what else is set in a row (flow_limit, groups, ...), stay.
+// is right already is not written; when everything is right, nothing is. The
+// rows of other tables, and what else is set in a row (flow_limit, groups,
+// ...), stay.
 //
 // All changes are one transaction, which fails and is tried again if somebody
-// else changed the bridge meanwhile. It raises next_cfg as ovs-vsctl does, so
-// that WaitApplied can tell when ovs-vswitchd has taken them over; Prepare
-// itself does not wait. It waits for a connection if there is none. The error
-// wraps ErrNoBridge when there is no such bridge; when the connection breaks
-// meanwhile it is not known whether the changes were made: call it again.
+// else changed the bridge meanwhile. It raises next_cfg as ovs-vsctl does.
+// Prepare waits for a connection if there is none, and does not wait until
+// ovs-vswitchd has taken the changes over. The error wraps ErrNoBridge when
+// there is no such bridge; when the connection breaks meanwhile it is not
+// known whether the changes were made: call it again.
 func (c *Client) Prepare(ctx context.Context, tables []Table) error {
-	if err := checkTables(tables); err != nil {
-		return fmt.Errorf("prepare bridge %s: %w", c.config.Bridge, err)
-	}
 	for {
 		err := c.prepare(ctx, tables)
-		var refused *ovsdb.TransactError
-		if errors.As(err, &refused) && refused.Kind == "timed out" {
-			continue // the wait operation: the bridge has changed
+		if err == nil {
+			return nil
 		}
-		if err != nil {
+		if refused, ok := errors.AsType[*ovsdb.TransactError](err); !ok || refused.Kind != "timed out" {
 			return fmt.Errorf("prepare bridge %s: %w", c.config.Bridge, err)
-		}
-		return nil
+		} // else the wait operation has failed: the bridge has changed
 	}
 }
 
 func (c *Client) prepare(ctx context.Context, tables []Table) error {
-	have, err := c.readSetup(ctx)
-	if err != nil {
-		return err
-	}
-	todo := have.compare(tables)
-	if !todo.secure && len(todo.update) == 0 && len(todo.insert) == 0 {
-		return nil
-	}
-	_, err = c.db.Transact(ctx, have.transaction(todo)...)
-	return err
-}
-
-func checkTables(tables []Table) error {
-	seen := map[uint8]bool{}
-	for _, t := range tables {
-		switch {
-		case t.ID > 254:
-			return fmt.Errorf("table %d: the last one is 254", t.ID)
-		case t.Name == "":
+	for i, t := range tables { // the server refuses what else is wrong with them
+		if t.Name == "" {
 			return fmt.Errorf("table %d: name is empty", t.ID)
-		case len(t.Prefixes) > maxPrefixes:
-			return fmt.Errorf("table %d: %d prefixes, at most %d are possible", t.ID, len(t.Prefixes), maxPrefixes)
-		case seen[t.ID]:
+		}
+		if slices.ContainsFunc(tables[:i], func(u Table) bool { return u.ID == t.ID }) {
 			return fmt.Errorf("table %d: given twice", t.ID)
 		}
-		seen[t.ID] = true
 	}
-	return nil
-}
-
-// setup is what Prepare is about, as it is in the database.
-type setup struct {
-	root     string    // UUID
-	bridge   string    // UUID
-	row      ovsdb.Row // the bridge's
-	failMode string
-	tables   map[int]flowTable // those that the bridge refers to, by number
-}
-
-// flowTable is a Flow_Table row.
-type flowTable struct {
-	uuid, name string
-	prefixes   []string // sorted
-	shared     bool     // more than one entry of Bridge.flow_tables refers to it
-}
-
-// readSetup reads from the server, not from the copied rows: Flow_Table is not
-// copied, and nothing could be fresher.
-func (c *Client) readSetup(ctx context.Context) (setup, error) {
-	results, err := c.db.Transact(ctx,
-		ovsdb.Operation{Op: "select", Table: bridgeTable, Columns: []string{"_uuid", "name", "fail_mode", "flow_tables"}},
-		ovsdb.Operation{Op: "select", Table: "Flow_Table", Columns: []string{"_uuid", "name", "prefixes"}},
-		ovsdb.Operation{Op: "select", Table: rootTable, Columns: []string{"_uuid"}})
-	if err != nil {
-		return setup{}, err
+	if err := c.db.Sync(ctx); err != nil {
+		return err
 	}
-	users := map[string]int{}
-	have := setup{tables: map[int]flowTable{}}
-	for _, row := range results[0].Rows {
-		refs, _ := row["flow_tables"].(ovsdb.Map)
-		for _, ref := range refs.GoMap {
-			users[uuid(ref)]++
-		}
-		if row["name"] == c.config.Bridge {
-			have.bridge, have.row = uuid(row["_uuid"]), row
-			have.failMode, _ = row["fail_mode"].(string)
-		}
+	p, ok := c.db.Picture()
+	if !ok {
+		return c.prepare(ctx, tables) // Sync waits for the next connection
 	}
-	if have.row == nil {
-		return setup{}, ErrNoBridge
-	}
-	rows := map[string]flowTable{}
-	for _, row := range results[1].Rows {
-		id := uuid(row["_uuid"])
-		t := flowTable{uuid: id, prefixes: texts(row["prefixes"]), shared: users[id] > 1}
-		t.name, _ = row["name"].(string)
-		slices.Sort(t.prefixes)
-		rows[id] = t
-	}
-	refs, _ := have.row["flow_tables"].(ovsdb.Map)
-	for id, ref := range refs.GoMap {
-		if n, ok := id.(float64); ok {
-			have.tables[int(n)] = rows[uuid(ref)]
-		}
-	}
-	for _, row := range results[2].Rows { // exactly one
-		have.root = uuid(row["_uuid"])
-	}
-	return have, nil
-}
-
-// uuid reads a reference in a row.
-func uuid(v any) string {
-	u, _ := v.(ovsdb.UUID)
-	return u.GoUUID
-}
-
-// texts reads a set of strings in a row. One string stands for a set of one
-// (RFC 7047, section 5.1).
-func texts(v any) (out []string) {
-	switch v := v.(type) {
-	case string:
-		return []string{v}
-	case ovsdb.Set:
-		for _, e := range v.GoSet {
-			if text, ok := e.(string); ok {
-				out = append(out, text)
+	for _, b := range ovsdb.All[bridgeRow](p, bridgeTable) {
+		if b.Name == c.config.Bridge {
+			ops := changes(p, b, tables)
+			if len(ops) == 0 {
+				return nil
 			}
+			_, err := c.db.Transact(ctx, ops...)
+			return err
 		}
 	}
-	return out
+	return ErrNoBridge
 }
 
-// changes are what Prepare has to do.
-type changes struct {
-	secure bool        // set fail_mode
-	update []rowUpdate // Flow_Table rows that are there
-	insert []Table     // new Flow_Table rows
-}
-
-type rowUpdate struct {
-	uuid string
-	to   Table
-}
-
-// compare returns what is missing. A row that is shared with another table or
-// bridge is not changed: the table gets one of its own.
-func (s setup) compare(tables []Table) changes {
-	todo := changes{secure: s.failMode != "secure"}
-	for _, t := range tables {
-		t.Prefixes = slices.Compact(slices.Sorted(slices.Values(t.Prefixes)))
-		have := s.tables[int(t.ID)]
-		switch {
-		case have.uuid != "" && have.name == t.Name && slices.Equal(have.prefixes, t.Prefixes):
-		case have.uuid != "" && !have.shared:
-			todo.update = append(todo.update, rowUpdate{have.uuid, t})
-		default:
-			todo.insert = append(todo.insert, t)
-		}
+// changes returns the transaction that makes what is missing, provided that
+// the bridge is still as it is in p; no operation if nothing is missing. A
+// Flow_Table row that is shared with another table or bridge is not changed:
+// the table gets one of its own.
+func changes(p ovsdb.Picture, b *bridgeRow, tables []Table) []ovsdb.Operation {
+	here, now := ovsdb.WhereUUID(b.UUID), 0
+	was := ovsdb.Row{"fail_mode": ovsdb.Set{GoSet: []any{}}, "flow_tables": ovsdb.Map{GoMap: map[any]any{}}}
+	if b.FailMode != nil {
+		was["fail_mode"] = *b.FailMode
 	}
-	return todo
-}
-
-// transaction returns the operations that make the changes, provided that the
-// bridge is still as it was read.
-func (s setup) transaction(todo changes) []ovsdb.Operation {
-	here, now := ovsdb.WhereUUID(s.bridge), 0
+	for id, ref := range b.FlowTables {
+		was["flow_tables"].(ovsdb.Map).GoMap[id] = ovsdb.UUID{GoUUID: ref}
+	}
 	ops := []ovsdb.Operation{{
-		Op: "wait", Table: bridgeTable, Timeout: &now, Where: here,
-		Columns: []string{"fail_mode", "flow_tables"}, Until: "==",
-		Rows: []ovsdb.Row{{"fail_mode": s.row["fail_mode"], "flow_tables": s.row["flow_tables"]}},
+		Op: "wait", Table: bridgeTable, Timeout: &now, Where: here, Until: "==",
+		Columns: []string{"fail_mode", "flow_tables"}, Rows: []ovsdb.Row{was},
 	}}
-	if todo.secure {
+	if value(b.FailMode) != "secure" {
 		ops = append(ops, ovsdb.Operation{Op: "update", Table: bridgeTable, Where: here, Row: ovsdb.Row{"fail_mode": "secure"}})
 	}
-	for _, u := range todo.update {
-		ops = append(ops, ovsdb.Operation{Op: "update", Table: "Flow_Table", Where: ovsdb.WhereUUID(u.uuid), Row: u.to.row()})
+	users := map[string]int{} // by UUID of a Flow_Table row
+	for _, b := range ovsdb.All[bridgeRow](p, bridgeTable) {
+		for _, ref := range b.FlowTables {
+			users[ref]++
+		}
 	}
 	numbers, refs := []any{}, map[any]any{}
-	for _, t := range todo.insert {
-		name := fmt.Sprintf("table%d", t.ID)
-		ops = append(ops, ovsdb.Operation{Op: "insert", Table: "Flow_Table", UUIDName: name, Row: t.row()})
-		numbers, refs[int(t.ID)] = append(numbers, int(t.ID)), ovsdb.UUID{GoUUID: name}
+	for _, t := range tables {
+		ref := b.FlowTables[int(t.ID)]
+		have := ovsdb.Get[flowTableRow](p, flowTableTable, ref)
+		switch {
+		case have != nil && value(have.Name) == t.Name && slices.Equal(sorted(have.Prefixes), sorted(t.Prefixes)):
+		case have != nil && users[ref] == 1:
+			ops = append(ops, ovsdb.Operation{Op: "update", Table: flowTableTable, Where: ovsdb.WhereUUID(ref), Row: t.row()})
+		default:
+			name := fmt.Sprintf("table%d", t.ID)
+			ops = append(ops, ovsdb.Operation{Op: "insert", Table: flowTableTable, UUIDName: name, Row: t.row()})
+			numbers, refs[int(t.ID)] = append(numbers, int(t.ID)), ovsdb.UUID{GoUUID: name}
+		}
 	}
 	if len(refs) > 0 {
 		// The server collects a row that nothing refers to any more.
@@ -224,17 +121,28 @@ func (s setup) transaction(todo changes) []ovsdb.Operation {
 			{Column: "flow_tables", Mutator: "insert", Value: ovsdb.Map{GoMap: refs}},
 		}})
 	}
-	return append(ops, ovsdb.Operation{
-		Op: "mutate", Table: rootTable, Where: ovsdb.WhereUUID(s.root),
-		Mutations: []ovsdb.Mutation{{Column: "next_cfg", Mutator: "+=", Value: 1}},
-	})
+	if len(ops) == 1 {
+		return nil
+	}
+	for root := range p[rootTable] { // exactly one
+		ops = append(ops, ovsdb.Operation{
+			Op: "mutate", Table: rootTable, Where: ovsdb.WhereUUID(root),
+			Mutations: []ovsdb.Mutation{{Column: "next_cfg", Mutator: "+=", Value: 1}},
+		})
+	}
+	return ops
 }
 
 // row returns the columns that a Flow_Table row gets.
 func (t Table) row() ovsdb.Row {
 	prefixes := ovsdb.Set{GoSet: []any{}}
-	for _, p := range t.Prefixes {
+	for _, p := range sorted(t.Prefixes) {
 		prefixes.GoSet = append(prefixes.GoSet, p)
 	}
 	return ovsdb.Row{"name": t.Name, "prefixes": prefixes}
+}
+
+// sorted returns the set of the given texts in order.
+func sorted(texts []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(texts)))
 }

@@ -23,6 +23,7 @@ const (
 const (
 	rootTable      = "Open_vSwitch"
 	bridgeTable    = "Bridge"
+	flowTableTable = "Flow_Table"
 	portTable      = "Port"
 	interfaceTable = "Interface"
 )
@@ -32,16 +33,22 @@ const (
 type (
 	rootRow struct {
 		UUID       string  `ovsdb:"_uuid"`
+		OVSVersion *string `ovsdb:"ovs_version"`
 		CurCfg     int     `ovsdb:"cur_cfg"`
 		NextCfg    int     `ovsdb:"next_cfg"`
-		OVSVersion *string `ovsdb:"ovs_version"`
 	}
 	bridgeRow struct {
-		UUID         string   `ovsdb:"_uuid"`
-		Name         string   `ovsdb:"name"`
-		Ports        []string `ovsdb:"ports"`
-		FailMode     *string  `ovsdb:"fail_mode"`
-		DatapathType string   `ovsdb:"datapath_type"`
+		UUID         string         `ovsdb:"_uuid"`
+		Name         string         `ovsdb:"name"`
+		Ports        []string       `ovsdb:"ports"`
+		FailMode     *string        `ovsdb:"fail_mode"`
+		DatapathType string         `ovsdb:"datapath_type"`
+		FlowTables   map[int]string `ovsdb:"flow_tables"`
+	}
+	flowTableRow struct {
+		UUID     string   `ovsdb:"_uuid"`
+		Name     *string  `ovsdb:"name"`
+		Prefixes []string `ovsdb:"prefixes"`
 	}
 	portRow struct {
 		UUID       string   `ovsdb:"_uuid"`
@@ -66,6 +73,7 @@ func tables() map[string]ovsdb.Model {
 	return map[string]ovsdb.Model{
 		rootTable:      &rootRow{},
 		bridgeTable:    &bridgeRow{},
+		flowTableTable: &flowTableRow{},
 		portTable:      &portRow{},
 		interfaceTable: &interfaceRow{},
 	}
@@ -74,43 +82,45 @@ func tables() map[string]ovsdb.Model {
 // The rows make copies of themselves, because libovsdb would do it by way of
 // JSON.
 
-func (r *rootRow) CloneModel() ovsdb.Model      { return clone(r) }
-func (r *bridgeRow) CloneModel() ovsdb.Model    { return clone(r) }
-func (r *portRow) CloneModel() ovsdb.Model      { return clone(r) }
-func (r *interfaceRow) CloneModel() ovsdb.Model { return clone(r) }
-
-func (r *rootRow) CloneModelInto(into ovsdb.Model) {
-	to := into.(*rootRow)
-	*to = *r
-	to.OVSVersion = pointer(r.OVSVersion)
+func (r *rootRow) CloneModel() ovsdb.Model {
+	c := *r
+	c.OVSVersion = pointer(r.OVSVersion)
+	return &c
 }
 
-func (r *bridgeRow) CloneModelInto(into ovsdb.Model) {
-	to := into.(*bridgeRow)
-	*to = *r
-	to.Ports, to.FailMode = slices.Clone(r.Ports), pointer(r.FailMode)
+func (r *bridgeRow) CloneModel() ovsdb.Model {
+	c := *r
+	c.Ports, c.FailMode, c.FlowTables = slices.Clone(r.Ports), pointer(r.FailMode), maps.Clone(r.FlowTables)
+	return &c
 }
 
-func (r *portRow) CloneModelInto(into ovsdb.Model) {
-	to := into.(*portRow)
-	*to = *r
-	to.Interfaces, to.Trunks = slices.Clone(r.Interfaces), slices.Clone(r.Trunks)
-	to.Tag, to.VLANMode = pointer(r.Tag), pointer(r.VLANMode)
+func (r *flowTableRow) CloneModel() ovsdb.Model {
+	c := *r
+	c.Name, c.Prefixes = pointer(r.Name), slices.Clone(r.Prefixes)
+	return &c
 }
 
-func (r *interfaceRow) CloneModelInto(into ovsdb.Model) {
-	to := into.(*interfaceRow)
-	*to = *r
-	to.OFPort, to.Error, to.ExternalIDs = pointer(r.OFPort), pointer(r.Error), maps.Clone(r.ExternalIDs)
+func (r *portRow) CloneModel() ovsdb.Model {
+	c := *r
+	c.Interfaces, c.Trunks = slices.Clone(r.Interfaces), slices.Clone(r.Trunks)
+	c.Tag, c.VLANMode = pointer(r.Tag), pointer(r.VLANMode)
+	return &c
 }
 
-func clone[T any, P interface {
-	*T
-	CloneModelInto(ovsdb.Model)
-}](r P) ovsdb.Model {
-	to := P(new(T))
-	r.CloneModelInto(to)
-	return to
+func (r *interfaceRow) CloneModel() ovsdb.Model {
+	c := *r
+	c.OFPort, c.Error, c.ExternalIDs = pointer(r.OFPort), pointer(r.Error), maps.Clone(r.ExternalIDs)
+	return &c
+}
+
+func (r *rootRow) CloneModelInto(to ovsdb.Model)   { *to.(*rootRow) = *r.CloneModel().(*rootRow) }
+func (r *bridgeRow) CloneModelInto(to ovsdb.Model) { *to.(*bridgeRow) = *r.CloneModel().(*bridgeRow) }
+func (r *flowTableRow) CloneModelInto(to ovsdb.Model) {
+	*to.(*flowTableRow) = *r.CloneModel().(*flowTableRow)
+}
+func (r *portRow) CloneModelInto(to ovsdb.Model) { *to.(*portRow) = *r.CloneModel().(*portRow) }
+func (r *interfaceRow) CloneModelInto(to ovsdb.Model) {
+	*to.(*interfaceRow) = *r.CloneModel().(*interfaceRow)
 }
 
 // pointer returns a pointer to a copy of *p, or nil.
@@ -118,8 +128,7 @@ func pointer[T any](p *T) *T {
 	if p == nil {
 		return nil
 	}
-	v := *p
-	return &v
+	return new(*p)
 }
 
 // value returns *p, or the zero value if p is nil.

@@ -56,7 +56,10 @@ func change(t *testing.T, v reflect.Value) {
 		}
 	case reflect.Map:
 		v.Set(reflect.MakeMap(v.Type()))
-		v.SetMapIndex(reflect.ValueOf("k"), reflect.ValueOf("v"))
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		change(t, key)
+		change(t, value)
+		v.SetMapIndex(key, value)
 	case reflect.Struct:
 		change(t, v.Field(0))
 	default:
@@ -79,7 +82,7 @@ func manyRows(n int) ovsdb.Picture {
 		}
 	}
 	return ovsdb.Picture{
-		rootTable:   {"root": &rootRow{OVSVersion: &version, CurCfg: 4, NextCfg: 5}},
+		rootTable:   {"root": &rootRow{OVSVersion: &version}},
 		bridgeTable: {"br": br}, portTable: ports, interfaceTable: interfaces,
 	}
 }

@@ -19,17 +19,7 @@ const (
 
 // String is "blocked", "error", "trusted" or "pending".
 func (s State) String() string {
-	switch s {
-	case Blocked:
-		return "blocked"
-	case Failed:
-		return "error"
-	case Trusted:
-		return "trusted"
-	case Pending:
-		return "pending"
-	}
-	return fmt.Sprintf("state(%d)", uint8(s))
+	return [...]string{Blocked: "blocked", Failed: "error", Trusted: "trusted", Pending: "pending"}[s]
 }
 
 // judge decides what can be done with a port of known Kind, and why. The

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func startWriter(t *testing.T, o *testOVS) *ovsdb.Client {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
-		_ = writer.Run(ctx)
+		_ = writer.Run(ctx, func() {})
 		close(ended)
 	}()
 	t.Cleanup(func() {
@@ -151,7 +152,7 @@ func TestSyncAcrossRestart(t *testing.T) {
 	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
 	short, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := f.Sync(short); !errors.Is(err, ErrNotConnected) || !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := f.Sync(short); !errors.Is(err, ovsdb.ErrNotConnected) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("Sync without a server: %v", err)
 	}
 	synced := make(chan error, 1)
@@ -166,6 +167,74 @@ func TestSyncAcrossRestart(t *testing.T) {
 	}
 }
 
+// Updates that never cease, of a bridge with 5,000 ports, do not hold the
+// snapshots up. Each update sets a port's tag and its interface's identifier
+// to the same number.
+func TestStorm(t *testing.T) {
+	const n = 5000
+	o := newOVS(t)
+	o.startDB()
+	o.vsctl("--no-wait", "init", "--", "add-br", bridge)
+	writer := startWriter(t, o)
+	set := func(table string, port, number int) ovsdb.Operation {
+		row := ovsdb.Row{"tag": number}
+		if table == interfaceTable {
+			row = ovsdb.Row{"external_ids": ovsdb.Map{GoMap: map[any]any{keyIfaceID: fmt.Sprint(number)}}}
+		}
+		where := []ovsdb.Condition{{Column: "name", Function: "==", Value: fmt.Sprintf("p%d", port)}}
+		return ovsdb.Operation{Op: "update", Table: table, Where: where, Row: row}
+	}
+	var ops []ovsdb.Operation
+	var ports []any
+	for i := range n {
+		name := fmt.Sprintf("p%d", i)
+		iface, port := set(interfaceTable, i, 1), set(portTable, i, 1)
+		iface.Op, iface.Where, iface.UUIDName, iface.Row["name"] = "insert", nil, "i"+name, name
+		port.Op, port.Where, port.UUIDName, port.Row["name"] = "insert", nil, name, name
+		port.Row["interfaces"] = ovsdb.UUID{GoUUID: "i" + name}
+		ops, ports = append(ops, iface, port), append(ports, ovsdb.UUID{GoUUID: name})
+	}
+	ops = append(ops, ovsdb.Operation{
+		Op: "mutate", Table: bridgeTable, Where: []ovsdb.Condition{{Column: "name", Function: "==", Value: bridge}},
+		Mutations: []ovsdb.Mutation{{Column: "ports", Mutator: "insert", Value: ovsdb.Set{GoSet: ports}}},
+	})
+	if _, err := writer.Transact(patiently(t), ops...); err != nil {
+		t.Fatal(err)
+	}
+
+	writing, stop := context.WithCancel(context.Background())
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	defer stop()
+	for w := range 8 { // enough that the server is never idle
+		writers.Go(func() {
+			for i := w; writing.Err() == nil; i += 8 {
+				number := i % 4096
+				if _, err := writer.Transact(writing, set(interfaceTable, i%n, number), set(portTable, i%n, number)); err != nil && writing.Err() == nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
+	f.until("five snapshots of all ports", func(s Snapshot) bool {
+		for _, p := range s.Ports {
+			if p.Name != bridge && p.IfaceID != fmt.Sprint(p.Tag) {
+				t.Fatalf("snapshot %d: %s has iface-id %s with tag %d", s.Seq, p.Name, p.IfaceID, p.Tag)
+			}
+		}
+		if len(s.Ports) != n+1 {
+			t.Fatalf("snapshot %d: %d ports", s.Seq, len(s.Ports))
+		}
+		return f.seen == 5
+	})
+	if _, err := f.Sync(patiently(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+// WaitApplied waits for ovs-vswitchd, not only for the database.
 func TestWaitAppliedNeedsVswitchd(t *testing.T) {
 	o := newOVS(t)
 	o.startDB()
@@ -174,7 +243,7 @@ func TestWaitAppliedNeedsVswitchd(t *testing.T) {
 	if err := f.Prepare(patiently(t), []Table{{Name: "classify"}}); err != nil {
 		t.Fatal(err)
 	}
-	short, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if err := f.WaitApplied(short); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("WaitApplied without ovs-vswitchd: %v", err)
