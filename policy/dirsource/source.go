@@ -61,10 +61,11 @@ func New(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.keeper = newKeeper(store, patience, cfg.Logger)
+	wait := patience
 	if cfg.Guarded {
-		s.keeper.patience = 0
+		wait = 0 // for the release, however long that takes
 	}
+	s.keeper = newKeeper(store, wait, cfg.Logger)
 	files := store.Files()
 	s.stored = make(map[string]bool, len(files))
 	for _, f := range files {
