@@ -107,7 +107,9 @@ func (s *session) watch(changed func()) error {
 }
 
 // probe asks for a sign of life at each interval and ends the session when
-// none comes.
+// none comes. It asks with a transaction without operations, since libovsdb's
+// Echo looks at the reply also when its context has ended, while the reply may
+// be being written.
 func (s *session) probe(interval time.Duration) {
 	patience := 4 * interval
 	for tick := time.Tick(interval); ; {
@@ -117,7 +119,7 @@ func (s *session) probe(interval time.Duration) {
 		case <-tick:
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, patience)
-		err := s.call(ctx, s.db.Echo)
+		_, err := s.transact(ctx)
 		cancel()
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
