@@ -74,8 +74,8 @@ type Database interface {
 	Status() vswitch.Status
 }
 
-// Config is what a Controller works with. All but Daemon, Policy and the last
-// three must be set.
+// Config is what a Controller works with. All but Daemon, Policy and what
+// follows must be set.
 type Config struct {
 	Bridge   string
 	Source   policy.Source
@@ -84,6 +84,8 @@ type Config struct {
 	Dial   func(ctx context.Context, datapathType string) (Switch, error)
 	Daemon Daemon
 	Policy policy.Options
+	// DHCPServers are as in flows.Host.
+	DHCPServers []netip.Addr
 	// MaxRevoke is the share (0 to 1) of the rules in force that a change of
 	// policy may remove without being held; 0: no change is ever held.
 	MaxRevoke float64

@@ -156,7 +156,7 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 	} else {
 		e.flushes.endpoints(change.Endpoints)
 	}
-	host := flows.Host{Infra: h.infra, Userspace: ports.Quirks().HoldsFragments}
+	host := flows.Host{Infra: h.infra, Userspace: ports.Quirks().HoldsFragments, DHCPServers: e.cfg.DHCPServers}
 	delta, alone, err := e.compiler.Update(change, host)
 	if e.compiler.Wrapped() {
 		e.flushes.everything()
