@@ -35,7 +35,8 @@
 //
 // A file that cannot be read keeps its last content, and so does every file of a
 // directory that vanishes: the snapshot says what is wrong and nothing else
-// changes. An empty directory, on the other hand, is an empty policy. When a
-// directory is removed with its files, both may be delivered, one after the
-// other.
+// changes. An empty directory, on the other hand, is an empty policy, unless it is
+// another directory than before: that looks like a mount point whose filesystem is
+// missing, and waits for [Watcher.Release]. When a directory is removed with its
+// files, both may be delivered, one after the other.
 package dirsource

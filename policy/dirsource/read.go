@@ -83,6 +83,7 @@ type job struct {
 	wait    bool // do not read a file whose identity differs: it may be being written
 	named   bool // by an event; otherwise wait is not for files with several names
 	regular bool // the directory says that it is a regular file
+	sealed  bool // it is a copy of the state directory: its seal does not count as content
 }
 
 type verdict uint8
@@ -191,7 +192,11 @@ func (r *reader) try(j job, old entry, known bool) (res result, ok bool) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return failed("is not a regular file")
 	}
-	data, err := r.content(fd, st.Size)
+	limit := manifest.MaxFileSize
+	if j.sealed {
+		limit += sealSize
+	}
+	data, err := r.content(fd, st.Size, limit)
 	if err != nil {
 		return failed(err.Error())
 	}
@@ -207,10 +212,10 @@ func (r *reader) try(j job, old entry, known bool) (res result, ok bool) {
 
 var errTooLarge = fmt.Errorf("is larger than %d bytes", manifest.MaxFileSize)
 
-// content reads an open file of about size bytes. The next call overwrites the
-// result.
-func (r *reader) content(fd int, size uint64) ([]byte, error) {
-	if size > manifest.MaxFileSize {
+// content reads an open file of about size bytes, up to a limit. The next call
+// overwrites the result.
+func (r *reader) content(fd int, size uint64, limit int) ([]byte, error) {
+	if size > uint64(limit) {
 		return nil, errTooLarge
 	}
 	if uint64(len(r.buf)) <= size {
@@ -225,7 +230,7 @@ func (r *reader) content(fd int, size uint64) ([]byte, error) {
 		short := n+m < len(r.buf)
 		n += m
 		switch {
-		case n > manifest.MaxFileSize:
+		case n > limit:
 			return nil, errTooLarge
 		case m == 0, short && uint64(n) == size: // the latter saves a call
 			return r.buf[:n], nil
