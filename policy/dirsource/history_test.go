@@ -26,7 +26,13 @@ func direct(t *testing.T, dir string) string {
 		if !IsManifest(e.Name()) {
 			continue
 		}
-		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		path := filepath.Join(dir, e.Name())
+		target, err := filepath.EvalSymlinks(path)
+		if err != nil || !strings.HasPrefix(target, dir+"/") {
+			out = append(out, e.Name()+" unreadable")
+			continue
+		}
+		data, err := os.ReadFile(path)
 		if err != nil {
 			out = append(out, e.Name()+" unreadable")
 			continue

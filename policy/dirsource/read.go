@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,6 +51,12 @@ func (id identity) digest() uint64 { return maphash.Comparable(seed, id) }
 // place returns the part of a directory's identity that tells it from other
 // directories.
 func (id identity) place() identity { return identity{dev: id.dev, ino: id.ino} }
+
+// is reports whether a directory is the one with the place.
+func (id identity) is(dir os.FileInfo) bool {
+	st, ok := dir.Sys().(*syscall.Stat_t)
+	return ok && st.Dev == id.dev && st.Ino == id.ino
+}
 
 // The racy window is the time after a change of a file in which a second change
 // may get the same time stamp: a tick of the kernel's coarse clock, or two
@@ -144,21 +152,31 @@ func (r *reader) try(j job, old entry, known bool) (res result, ok bool) {
 		return res, true
 	}
 	now := time.Now()
-	symlink := false
+	symlink, fd := false, -1
 	var st unix.Statx_t
 	if !j.regular {
 		err := statx(r.dir.fd, j.name, unix.AT_SYMLINK_NOFOLLOW, &st)
-		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK && !j.sealed {
 			symlink, res.linked = true, true
-			err = statx(r.dir.fd, j.name, 0, &st)
+			f, err := r.follow(j.name)
+			if errors.Is(err, errReplaced) {
+				return res, false
+			} else if err != nil {
+				return failed(err.Error())
+			}
+			defer f.Close()
+			fd = int(f.Fd())
+			if err := statx(fd, "", unix.AT_EMPTY_PATH, &st); err != nil {
+				return failed(err.Error())
+			}
 		}
 		switch {
-		case errors.Is(err, unix.ENOENT) && !symlink:
+		case errors.Is(err, unix.ENOENT):
 			return res, true // gone
 		case err != nil:
 			return failed(err.Error())
 		case st.Mode&unix.S_IFMT != unix.S_IFREG:
-			return failed("is not a regular file")
+			return failed(errNotRegular.Error())
 		}
 		unchanged := known && old.readable() && old.id == identify(&st).digest()
 		res.linked = symlink || st.Nlink > 1
@@ -172,25 +190,24 @@ func (r *reader) try(j job, old entry, known bool) (res result, ok bool) {
 		}
 	}
 
-	flags := unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
 	if !symlink {
-		flags |= unix.O_NOFOLLOW
+		var err error
+		fd, err = retry(func() (int, error) { return unix.Openat(r.dir.fd, j.name, readFlags|unix.O_NOFOLLOW, 0) })
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			return res, true // gone
+		case err != nil && j.regular, errors.Is(err, unix.ELOOP):
+			return res, false
+		case err != nil:
+			return failed(err.Error())
+		}
+		defer unix.Close(fd)
 	}
-	fd, err := retry(func() (int, error) { return unix.Openat(r.dir.fd, j.name, flags, 0) })
-	switch {
-	case errors.Is(err, unix.ENOENT) && !symlink:
-		return res, true // gone
-	case err != nil && j.regular, errors.Is(err, unix.ELOOP) && !symlink:
-		return res, false
-	case err != nil:
-		return failed(err.Error())
-	}
-	defer unix.Close(fd)
 	if err := statx(fd, "", unix.AT_EMPTY_PATH, &st); err != nil {
 		return failed(err.Error())
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return failed("is not a regular file")
+		return failed(errNotRegular.Error())
 	}
 	limit := manifest.MaxFileSize
 	if j.sealed {
@@ -208,6 +225,48 @@ func (r *reader) try(j job, old entry, known bool) (res result, ok bool) {
 	// What is mounted here may be written elsewhere, by another clock.
 	res.racy = racy(&st, now) || st.Mnt_id != r.dir.mount
 	return res, true
+}
+
+const readFlags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+
+var (
+	errLeadsOut   = errors.New("is a symbolic link that is absolute or leads out of the policy directory")
+	errNotRegular = errors.New("is not a regular file")
+)
+
+// follow opens the regular file that a symbolic link of the directory leads to. It
+// follows links only below the directory: the agent may read more than those who
+// write its directory, and what it says of a file is for others to read.
+func (r *reader) follow(name string) (*os.File, error) {
+	root, err := os.OpenRoot(r.dir.path)
+	if err != nil {
+		return nil, errReplaced
+	}
+	defer root.Close()
+	if info, err := root.Stat("."); err != nil || !r.dir.place.is(info) {
+		return nil, errReplaced
+	}
+	info, err := root.Stat(name) // a device must not even be opened
+	if err != nil {
+		return nil, whyNotBelow(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	f, err := root.OpenFile(name, readFlags, 0)
+	if err != nil {
+		return nil, whyNotBelow(err)
+	}
+	return f, nil
+}
+
+// whyNotBelow returns what an error of an os.Root says of the file: that of the
+// system, or else that the link leads out.
+func whyNotBelow(err error) error {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno
+	}
+	return errLeadsOut
 }
 
 var errTooLarge = fmt.Errorf("is larger than %d bytes", manifest.MaxFileSize)

@@ -68,6 +68,7 @@ var errEmptied = errors.New("is another directory than before, and it holds no m
 
 // dirHandle is an open directory.
 type dirHandle struct {
+	path  string
 	fd    int
 	place identity
 	mount uint64
@@ -84,7 +85,7 @@ func openDir(path string, flags int) (dirHandle, error) {
 		return dirHandle{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	id := identify(&st)
-	return dirHandle{fd: fd, place: id.place(), mount: id.mount}, nil
+	return dirHandle{path: path, fd: fd, place: id.place(), mount: id.mount}, nil
 }
 
 // placeOf returns which directory a path leads to.

@@ -73,7 +73,7 @@ func OpenStore(dir string) (*Store, error) {
 			case e.Type().IsRegular():
 				jobs = append(jobs, job{name: e.Name(), verify: true, regular: true, sealed: true})
 			case !e.IsDir():
-				s.take(result{verdict: unreadable, name: e.Name(), reason: "is not a regular file"})
+				s.take(result{verdict: unreadable, name: e.Name(), reason: errNotRegular.Error()})
 			}
 		}
 	}

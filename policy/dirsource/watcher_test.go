@@ -248,7 +248,8 @@ func TestWatcherUnreadableKeepsContent(t *testing.T) {
 	b.must(syscall.Mkfifo(b.path(".fifo"), 0o644))
 	b.must(os.Rename(b.path(".fifo"), b.path("a.yaml")))
 	b.until("a.yaml=2 (is not a regular file)")
-	b.must(os.Symlink("/dev/zero", b.path("z.yaml")))
+	b.must(os.Mkdir(b.path("dir"), 0o755))
+	b.must(os.Symlink("dir", b.path("z.yaml")))
 	b.until("a.yaml=2 (is not a regular file); z.yaml= (is not a regular file)")
 	b.must(os.Remove(b.path("z.yaml")))
 	b.must(os.Truncate(b.mk("big"), manifest.MaxFileSize+1))
@@ -364,9 +365,8 @@ func TestWatcherFollowsLinkedDirectory(t *testing.T) {
 
 func TestWatcherResyncFindsWhatNoEventTells(t *testing.T) {
 	b := start(t, "", 20*time.Millisecond)
-	target := filepath.Join(t.TempDir(), "target")
+	target := b.linked("a.yaml")
 	b.must(os.WriteFile(target, []byte("1"), 0o644))
-	b.must(os.Symlink(target, b.path("a.yaml")))
 	b.until("a.yaml=1")
 	b.must(os.WriteFile(target, []byte("2"), 0o644))
 	b.until("a.yaml=2")
@@ -374,8 +374,7 @@ func TestWatcherResyncFindsWhatNoEventTells(t *testing.T) {
 
 func TestSyncSeesWhatWasWritten(t *testing.T) {
 	b := start(t, "", time.Hour)
-	target := filepath.Join(t.TempDir(), "target")
-	b.must(os.Symlink(target, b.path("a.yaml")))
+	target := b.linked("a.yaml")
 	for i := range 50 {
 		text := fmt.Sprint(i % 10) // the same size within one tick of the clock
 		b.must(os.WriteFile(target, []byte(text), 0o644))
