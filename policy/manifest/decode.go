@@ -56,6 +56,9 @@ func Decode(f File) (policy.Objects, []policy.Problem) {
 		})
 		return policy.Objects{}, d.problems
 	}
+	if line := oversized(f.Data); line > 0 {
+		return policy.Objects{}, []policy.Problem{{Pos: policy.Position{File: f.Name, Line: int32(line)}, Reason: errTooMany}}
+	}
 	d.documents(f.Data)
 	d.duplicates()
 	if len(d.problems) == 0 {
@@ -117,6 +120,9 @@ func (d *decoder) fail(v value, format string, args ...any) {
 }
 
 func (d *decoder) failField(n *yaml.Node, field, format string, args ...any) {
+	if len(d.problems) > maxProblems {
+		return
+	}
 	d.problems = append(d.problems, policy.Problem{Pos: d.pos(n), Field: field, Reason: fmt.Sprintf(format, args...)})
 }
 
