@@ -152,7 +152,7 @@ func (r *reader) try(j job, old entry, known bool) (res result, ok bool) {
 		return res, true
 	}
 	now := time.Now()
-	symlink, fd := false, -1
+	symlink, unchanged, fd := false, false, -1
 	var st unix.Statx_t
 	if !j.regular {
 		err := statx(r.dir.fd, j.name, unix.AT_SYMLINK_NOFOLLOW, &st)
@@ -178,7 +178,7 @@ func (r *reader) try(j job, old entry, known bool) (res result, ok bool) {
 		case st.Mode&unix.S_IFMT != unix.S_IFREG:
 			return failed(errNotRegular.Error())
 		}
-		unchanged := known && old.readable() && old.id == identify(&st).digest()
+		unchanged = known && old.readable() && old.id == identify(&st).digest()
 		res.linked = symlink || st.Nlink > 1
 		switch {
 		case unchanged && old.settled() && !j.verify:
@@ -216,6 +216,14 @@ func (r *reader) try(j job, old entry, known bool) (res result, ok bool) {
 	data, err := r.content(fd, st.Size, limit)
 	if err != nil {
 		return failed(err.Error())
+	}
+	if unchanged && j.wait {
+		// A writer may have begun before the file was read.
+		var after unix.Statx_t
+		if err := statx(fd, "", unix.AT_EMPTY_PATH, &after); err != nil || identify(&after).digest() != old.id {
+			res.verdict = unfinished
+			return res, true
+		}
 	}
 	res.verdict, res.sum, res.id = read, sumOf(data), identify(&st).digest()
 	if !known || !old.readable() || old.sum != res.sum {
