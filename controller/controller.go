@@ -312,7 +312,7 @@ func (c *Controller) reconcile(ctx context.Context) {
 	c.tellSource()
 	if err == nil {
 		c.phase, c.backoff, c.lastErr = settled, 0, ""
-		c.history.report(c.log, made, c.enforcer.installed.Len(), c.held() != nil)
+		c.history.report(c.log, made, c.enforcer.installed.Len(), c.desired.held != nil)
 		c.first.Do(func() { close(c.enforcing) })
 		c.confirm()
 		return
