@@ -172,8 +172,8 @@ func (t *Tracker) setState(f fileState) {
 		delete(t.pending, f.name)
 		return
 	}
-	if f.newest == f.inForce {
-		f.data = nil
+	if f.newest == nil || f.newest == f.inForce {
+		f.data = nil // it can never come in force, or is
 	}
 	t.pending[f.name] = &f
 	delete(t.accepted, f.name)

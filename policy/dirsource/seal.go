@@ -14,10 +14,14 @@ const (
 	sealSize  = len(sealBegin) + 2*sha256.Size + len("\n")
 )
 
+// appendSeal appends the seal of a content.
+func appendSeal(b, data []byte) []byte {
+	return fmt.Appendf(b, "%s%x\n", sealBegin, sha256.Sum256(data))
+}
+
 // seal returns what is stored of a content.
 func seal(data []byte) []byte {
-	sum := sha256.Sum256(data)
-	return append(fmt.Appendf(make([]byte, 0, sealSize+len(data)), "%s%x\n", sealBegin, sum), data...)
+	return append(appendSeal(make([]byte, 0, sealSize+len(data)), data), data...)
 }
 
 // unseal returns the content of what is stored, and whether a seal vouches for it.
@@ -29,7 +33,8 @@ func unseal(stored []byte) (data []byte, sealed bool, reason string) {
 	case !bytes.HasPrefix(stored, begin):
 		return stored, false, ""
 	case len(stored) >= sealSize:
-		if data := stored[sealSize:]; bytes.Equal(stored, seal(data)) {
+		data = stored[sealSize:]
+		if bytes.Equal(stored[:sealSize], appendSeal(make([]byte, 0, sealSize), data)) {
 			return data, true, ""
 		}
 	}

@@ -181,7 +181,7 @@ func BenchmarkOpenStore(b *testing.B) {
 	const count = 100_000
 	dir := b.TempDir()
 	for i := range count {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%06d.yaml%s", i, acceptedSuffix)), fmt.Appendf(nil, "%0500d", i), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%06d.yaml%s", i, acceptedSuffix)), seal(fmt.Appendf(nil, "%0500d", i)), 0o600); err != nil {
 			b.Fatal(err)
 		}
 	}
