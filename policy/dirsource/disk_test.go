@@ -270,3 +270,16 @@ func TestKeeperLetsGoOfWhatIsSaved(t *testing.T) {
 		t.Errorf("kept %q", got)
 	}
 }
+
+// A disk that does not answer is warned of, too.
+func TestDiskThatHangs(t *testing.T) {
+	s := newSourceTest(t, false, nil)
+	s.keeper.writing = time.Now().Add(-slowDisk / 2)
+	if status, _ := s.Status(false); status.Unsaved > 0 || len(status.Warnings) > 0 {
+		t.Errorf("after a while: %+v", status)
+	}
+	s.keeper.writing = time.Now().Add(-2 * slowDisk)
+	if status, _ := s.Status(false); status.Unsaved != 1 || !strings.Contains(strings.Join(status.Warnings, ""), "writing has taken 20s") {
+		t.Errorf("after a long while: %+v", status)
+	}
+}

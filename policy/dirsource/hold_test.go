@@ -128,6 +128,70 @@ func TestAnotherEmptyDirectoryIsHeld(t *testing.T) {
 	})
 }
 
+// A release is of the directory as it is then: when it is in the way again, it is
+// held again.
+func TestReleaseCountsOnce(t *testing.T) {
+	both(t, func(t *testing.T, h *holdTest) {
+		release := func(want bool) {
+			t.Helper()
+			if released, err := h.Release(t.Context()); err != nil || released != want {
+				t.Fatalf("released %v, %v", released, err)
+			}
+		}
+		swap := func() { // the empty directory and the one with the files
+			t.Helper()
+			h.must(os.Rename(h.cfg.Dir, h.cfg.Dir+".2"))
+			h.must(os.Rename(h.cfg.Dir+".away", h.cfg.Dir))
+			h.must(os.Rename(h.cfg.Dir+".2", h.cfg.Dir+".away"))
+		}
+		const all = "a.yaml=one b.yaml=two"
+		h.move()
+		h.check("held", all, true)
+		release(true)
+		h.check("released", "", false)
+		swap()
+		h.check("the files are back", all, false)
+		swap()
+		h.check("the same empty directory", all, true)
+		// What is not there cannot be released.
+		h.must(os.Rename(h.cfg.Dir, h.cfg.Dir+".2"))
+		if _, err := h.Sync(t.Context()); err == nil {
+			t.Fatal("a directory that is gone can be read")
+		}
+		release(false)
+		h.must(os.Rename(h.cfg.Dir+".2", h.cfg.Dir))
+		h.check("it is back", all, true)
+	})
+}
+
+// After a restart the status names the files that are in force without being in
+// the directory that is held.
+func TestStatusWhileHeld(t *testing.T) {
+	both(t, func(t *testing.T, h *holdTest) {
+		h.move()
+		h.again()
+		seq := h.now().Seq
+		for _, all := range []bool{false, true} {
+			status, ok := h.Status(all)
+			if !ok || status.Seq != seq || status.Accepted != 0 || status.Kept != 2 || len(status.Units) != 2 {
+				t.Fatalf("all %v: %v %+v", all, ok, status)
+			}
+			for i, name := range []string{"a.yaml", "b.yaml"} {
+				if u := status.Units[i]; u.Name != name || u.State != policy.Kept || len(u.Errors) != 1 {
+					t.Errorf("%+v", u)
+				}
+			}
+		}
+		if _, err := h.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.now()
+		if status, ok := h.Status(true); !ok || len(status.Units) != 0 || status.Kept != 0 {
+			t.Errorf("released: %v %+v", ok, status)
+		}
+	})
+}
+
 // The copies of a released directory go: they are not there for a later agent.
 func TestReleaseAfterRestart(t *testing.T) {
 	both(t, func(t *testing.T, h *holdTest) {

@@ -38,6 +38,9 @@ const (
 	maxRetry   = 5 * time.Second
 )
 
+// slowDisk is how long writing may take without a warning.
+const slowDisk = 10 * time.Second
+
 // keeper writes to the store, in a goroutine of its own: a disk must not hold up
 // changes. What an update adds and removes is written when it is allowed, or after
 // the patience of the keeper. What cannot be written is tried again until it is.
@@ -53,6 +56,7 @@ type keeper struct {
 	timed   bool      // expire will be called
 	stopped bool
 	outage  outage
+	writing time.Time // since when files are being written; zero if none are
 }
 
 // outage is what the keeper could not write. The zero value is none.
@@ -168,6 +172,9 @@ func (k *keeper) save(b keeping) keeping {
 	if b.empty() && k.state().why == "" {
 		return b
 	}
+	k.mu.Lock()
+	k.writing = time.Now()
+	k.mu.Unlock()
 	err := k.store.save(b)
 	var now outage
 	if err != nil {
@@ -178,7 +185,7 @@ func (k *keeper) save(b keeping) keeping {
 	}
 	k.mu.Lock()
 	before := k.outage
-	k.outage = now
+	k.outage, k.writing = now, time.Time{}
 	k.mu.Unlock()
 	switch {
 	case err != nil && before.why == "":
@@ -212,6 +219,9 @@ func (k *keeper) reportLost(b keeping) {
 func (k *keeper) state() outage {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if took := time.Since(k.writing); k.outage.why == "" && !k.writing.IsZero() && took > slowDisk {
+		return outage{files: 1, why: "writing has taken " + took.Round(time.Second).String()}
+	}
 	return k.outage
 }
 

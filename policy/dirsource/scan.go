@@ -49,7 +49,7 @@ type scanner struct {
 	// place. It is false once the directory was read.
 	kept     bool
 	empty    identity // the directory that scan has not taken: see errEmptied
-	released identity // the directory that scan takes all the same
+	released identity // the directory that scan takes all the same, once
 	pass     uint32   // number of passes over the directory that have begun
 	listed   int      // number of manifests that the last pass listed
 	reader   reader
@@ -154,6 +154,7 @@ func (s *scanner) readFiles(jobs []job) ([]result, error) {
 
 // scan looks at every file as plan says.
 func (s *scanner) scan(plan func(name string) job) ([]result, error) {
+	s.empty = identity{}
 	for range 3 {
 		results, place, err := s.readListed(plan)
 		if err != nil {
@@ -165,7 +166,7 @@ func (s *scanner) scan(plan func(name string) job) ([]result, error) {
 				s.empty = place
 				return nil, fmt.Errorf("%s %w", s.dir, errEmptied)
 			}
-			s.place, s.kept, s.empty = place, false, identity{}
+			s.place, s.kept, s.released = place, false, identity{}
 			return results, nil
 		}
 	}

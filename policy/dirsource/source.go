@@ -39,6 +39,7 @@ type Source struct {
 	tracker   Tracker
 	judged    uint64      // Seq of the snapshot that tracker has seen
 	delivered atomic.Bool // the tracker has seen the whole directory
+	unseen    atomic.Bool // the tracker has not, and the copies are delivered as the policy
 
 	left atomic.Pointer[[]string] // the copies that were left out, and why
 
@@ -121,13 +122,19 @@ func (s *Source) Sync(ctx context.Context) (uint64, error) { return s.watcher.Sy
 func (s *Source) Status(all bool) (policy.SourceStatus, bool) {
 	var status policy.SourceStatus
 	status.Unsaved, status.Warnings = s.stateStatus()
-	if !s.delivered.Load() {
+	if !s.delivered.Load() && !s.unseen.Load() {
 		return status, false // without waiting for the first reading
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	status.Seq = s.judged
+	if !s.delivered.Load() {
+		status.Units = s.copies()
+		status.Kept = len(status.Units)
+		return status, true
+	}
 	refused := s.tracker.Refused()
-	status.Seq, status.Accepted, status.Units = s.judged, s.tracker.Len()-len(refused), refused
+	status.Accepted, status.Units = s.tracker.Len()-len(refused), refused
 	for _, f := range refused {
 		if f.State == policy.Kept {
 			status.Kept++
@@ -139,6 +146,16 @@ func (s *Source) Status(all bool) (policy.SourceStatus, bool) {
 		status.Units = s.tracker.Status()
 	}
 	return status, true
+}
+
+// copies returns the state of the files whose copies are in force while the
+// directory is held.
+func (s *Source) copies() (units []policy.UnitStatus) {
+	for _, r := range s.tracker.Revisions() {
+		p := policy.Problem{Pos: policy.Position{File: r.Name}, Reason: "is not in the policy directory, which is held"}
+		units = append(units, policy.UnitStatus{Name: r.Name, State: policy.Kept, Errors: []policy.Problem{p}})
+	}
+	return units
 }
 
 // stateStatus tells how the state directory is.
@@ -227,7 +244,10 @@ func (s *Source) take(snapshot Snapshot) policy.Update {
 	var change Change
 	switch first := !s.delivered.Load(); {
 	case snapshot.unseen:
-		change = s.tracker.Restored() // what was in force stays so
+		s.mu.Lock()
+		change, s.judged = s.tracker.Restored(), snapshot.Seq // what was in force stays so
+		s.unseen.Store(true)
+		s.mu.Unlock()
 	case first || len(snapshot.Changes) > 0:
 		s.mu.Lock()
 		change, s.judged = s.tracker.Update(snapshot.Changes), snapshot.Seq
