@@ -244,6 +244,16 @@ func TestStoreLeavesOutDamaged(t *testing.T) {
 	}
 }
 
+// A release that knows of no seals reads a copy as it reads any file.
+func TestSealIsAComment(t *testing.T) {
+	text := manifestNamed("web")
+	plain, _ := manifest.Decode(manifest.File{Name: "a.yaml", Data: text})
+	sealed, problems := manifest.Decode(manifest.File{Name: "a.yaml", Data: seal(text)})
+	if len(problems) > 0 || len(sealed.Groups) != 1 || sealed.Groups[0].Key != plain.Groups[0].Key {
+		t.Errorf("read as %+v, %v", sealed, problems)
+	}
+}
+
 // What is no regular file is left out and not followed.
 func TestStoreLeavesOutWhatIsNoFile(t *testing.T) {
 	dir := t.TempDir()

@@ -120,7 +120,7 @@ func NewWatcher(dir string, opts Options) (*Watcher, error) {
 
 // Snapshots returns the channel of snapshots, which holds one. A snapshot that
 // was not received is merged into the next. The first snapshot is sent once the
-// directory could be read. The channel is never closed.
+// directory could be read, or waits for a release. The channel is never closed.
 func (w *Watcher) Snapshots() <-chan Snapshot { return w.snapshots }
 
 // Sync returns the Seq of a snapshot that holds everything that was written to
