@@ -115,7 +115,8 @@ func (l *diskLab) held(what string) {
 // does not come back with a later agent that finds the file broken.
 func TestFullStateDirectory(t *testing.T) {
 	l := newDiskLab(t, "state")
-	l.spawn()
+	addr := freeAddr(t)
+	l.spawn("--metrics-addr", addr)
 	l.inForce()
 	l.reaches("at first", true, true)
 	copyOf := func() string {
@@ -139,9 +140,15 @@ func TestFullStateDirectory(t *testing.T) {
 	if !warns(s, "state directory: 1 files could not be saved") || s.State != "enforcing" {
 		t.Errorf("on a full disk: %s, %q", s.State, s.Warnings)
 	}
+	if n := metric(t, metrics(t, addr), "ovs_sg_unsaved_files"); n != 1 {
+		t.Errorf("on a full disk the metric is %v", n)
+	}
 	must(t, os.Remove(ballast))
 	if s := l.until("that all is saved again", func(s control.Status) bool { return s.Unsaved == 0 }); len(s.Warnings) > 0 {
 		t.Errorf("afterwards: %q", s.Warnings)
+	}
+	if n := metric(t, metrics(t, addr), "ovs_sg_unsaved_files"); n != 0 {
+		t.Errorf("afterwards the metric is %v", n)
 	}
 	l.murder()
 	l.put("server.yaml", "{")
