@@ -145,8 +145,9 @@ type Controller struct {
 
 // sourceState is the state of the source in its last update.
 type sourceState struct {
-	seq uint64
-	err string // why the source cannot be read; empty if it can
+	seq  uint64
+	err  string // why the source cannot be read; empty if it can
+	held string // why the source holds back what it reads; empty if it does not
 }
 
 // New makes a controller that does nothing yet.
@@ -306,7 +307,7 @@ func (c *Controller) takeUpdate(u policy.Update) {
 		c.desired.restore(u.Changes)
 		return
 	}
-	first, now := c.source == nil, &sourceState{seq: u.Seq}
+	first, now := c.source == nil, &sourceState{seq: u.Seq, held: u.Held}
 	if u.Err != nil {
 		now.err = u.Err.Error()
 	}
@@ -419,12 +420,38 @@ func (c *Controller) disconnected(err error) {
 // Settled is closed when the first policy is in force.
 func (c *Controller) Settled() <-chan struct{} { return c.enforcing }
 
+// held says why the newest policy is held, by the source or by the guard; nil if it
+// is not.
+func (c *Controller) held() *control.Held {
+	var held control.Held
+	if c.desired.held != nil {
+		held = *c.desired.held
+	}
+	if c.source != nil && c.source.held != "" {
+		reason := c.cfg.Source.String() + ": " + c.source.held + "; what was in force stays in force"
+		if held.Reason != "" {
+			reason += "; and " + held.Reason
+		}
+		held.Reason = reason
+	}
+	if held.Reason == "" {
+		return nil
+	}
+	return &held
+}
+
 // Release confirms the change of policy that is held. The error says that
 // nothing is, or is that of ctx.
 func (c *Controller) Release(ctx context.Context) error {
-	var err error
+	released, err := c.cfg.Source.Release(ctx)
+	if err != nil {
+		return err
+	}
 	if e := c.do(ctx, func() {
 		if err = c.desired.release(); err != nil {
+			if released {
+				err = nil
+			}
 			return
 		}
 		c.log.Info("change of policy released")

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,12 +28,13 @@ const manyUnits = 100
 //
 // Unless all is true, a status of many units leaves out the accepted ones.
 func (c *Controller) Status(ctx context.Context, all bool) (control.Status, error) {
-	counts, files, seq := unitStatus(c.cfg.Source, all)
+	units, seq := unitStatus(c.cfg.Source, all)
 	s, err := c.loopStatus(ctx, seq)
 	if err != nil {
 		return control.Status{}, err
 	}
-	s.Counts, s.Files = counts, files
+	s.Counts, s.Files, s.Unsaved = units.Counts, units.Files, units.Unsaved
+	s.Warnings = append(slices.Clone(s.Warnings), units.Warnings...)
 	return s, nil
 }
 
@@ -82,27 +84,27 @@ func (c *Controller) loopStatus(ctx context.Context, seq uint64) (control.Status
 	}
 }
 
-// unitStatus counts the units of a source and lists them: all, or, where there
-// are many, those that are not accepted. seq is that of the update that tells the
-// same, 0 before the first.
-func unitStatus(source policy.Source, all bool) (n control.FileCounts, list []control.FileStatus, seq uint64) {
-	list = []control.FileStatus{}
+// unitStatus is the part of the status that the source knows. It lists all units
+// or, where there are many, those that are not accepted. seq is that of the update
+// that tells the same, 0 before the first.
+func unitStatus(source policy.Source, all bool) (out control.Status, seq uint64) {
 	s, ok := source.Status(all)
-	if !ok {
-		return n, list, 0
-	}
-	if !all && s.Accepted <= manyUnits {
+	if ok && !all && s.Accepted <= manyUnits {
 		s, _ = source.Status(true)
 	}
-	n = control.FileCounts{Accepted: s.Accepted, Kept: s.Kept, Rejected: s.Rejected}
+	out = control.Status{Files: []control.FileStatus{}, Unsaved: s.Unsaved, Warnings: s.Warnings}
+	if !ok {
+		return out, 0
+	}
+	out.Counts = control.FileCounts{Accepted: s.Accepted, Kept: s.Kept, Rejected: s.Rejected}
 	for _, u := range s.Units {
 		fs := control.FileStatus{Name: u.Name, State: u.State.String()}
 		for _, p := range u.Errors {
 			fs.Errors = append(fs.Errors, p.Error())
 		}
-		list = append(list, fs)
+		out.Files = append(out.Files, fs)
 	}
-	return n, list, s.Seq
+	return out, s.Seq
 }
 
 // status is the status as the loop knows it.
@@ -111,7 +113,7 @@ func (c *Controller) status() control.Status {
 		Bridge: c.cfg.Bridge, Rounds: c.history.applied, Failures: c.history.failed, Reason: c.lastErr,
 		Ports: []control.PortStatus{}, Warnings: []string{}, Notes: []string{}, Last: c.history.lastChange(),
 	}
-	switch {
+	switch held := c.held(); {
 	case c.phase == starting:
 		s.State = "starting"
 		var missing []string
@@ -122,9 +124,8 @@ func (c *Controller) status() control.Status {
 			missing = append(missing, "OVSDB")
 		}
 		s.Reason = "waiting for " + strings.Join(missing, " and ")
-	case c.phase == settled && c.desired.held != nil:
-		held := *c.desired.held
-		s.State, s.Reason, s.Held = "held", "the newest policy waits for ovs-sg release: "+held.Reason, &held
+	case c.phase == settled && held != nil:
+		s.State, s.Reason, s.Held = "held", "the newest policy waits for ovs-sg release: "+held.Reason, held
 	case c.enforcer.watch.fought():
 		s.State, s.Reason = "drifted", errFought.Error()
 	case c.phase == settled:
