@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/ovs-sg/ovs-sg/policy"
@@ -34,21 +35,26 @@ func (c *checkCmd) Run() error {
 			bad = bad || !p.Warning
 		}
 	}
+	var files []string
 	for _, path := range c.Paths {
-		files, err := manifests(path)
+		more, err := manifests(path)
 		if err != nil {
 			return err
 		}
-		for _, name := range files {
-			data, err := readManifest(name)
-			if err != nil {
-				return err
-			}
-			o, problems := manifest.Decode(manifest.File{Name: name, Data: data})
-			report(problems)
-			objects = append(objects, o)
-		}
+		files = append(files, more...)
 	}
+	slices.Sort(files) // the first by name counts as the one that is in force
+	for _, name := range files {
+		data, err := readManifest(name)
+		if err != nil {
+			return err
+		}
+		o, problems := manifest.Decode(manifest.File{Name: name, Data: data})
+		report(problems)
+		objects = append(objects, o)
+	}
+	objects, problems := policy.Conflicts(objects)
+	report(problems)
 	p, problems := policy.New(objects, policy.Options{DefaultGroup: c.DefaultGroup})
 	report(problems)
 	_, warnings := resolve.Once(p, nil)

@@ -51,6 +51,9 @@ func TestCheck(t *testing.T) {
 	group := func(rule string) string {
 		return "apiVersion: networking.evroclabs.net/v1alpha1\nkind: SecurityGroup\nmetadata: {name: g}\nspec:\n  rules:\n  - " + rule + "\n"
 	}
+	vm := func(name, iface string) string {
+		return "apiVersion: compute.evroclabs.net/v1alpha1\nkind: VirtualMachine\nmetadata: {name: " + name + "}\nspec:\n  networking:\n    interfaces: [{" + iface + "}]\n"
+	}
 	if _, stderr, code := runCLI(t, "check", "../../docs/example"); code != 0 || stderr != "" {
 		t.Errorf("the documented example: exit %d, %s", code, stderr)
 	}
@@ -66,6 +69,12 @@ func TestCheck(t *testing.T) {
 		{"bad", []string{bad}, 1, []string{bad + ":6:", "spec.rules[0].port: "}},
 		{"both in a directory", []string{dir}, 1, []string{bad + ":6:"}},
 		{"one object in two files", []string{good, put("again.yaml", group("{direction: Egress}"))}, 1, []string{"again.yaml:", "good.yaml:"}},
+		{"one id in two files", []string{put("z.yaml", vm("z", "id: same")), put("y.yaml", vm("y", "id: same"))}, 1,
+			[]string{"z.yaml:6:18: spec.networking.interfaces[0].id: interface id \"same\" is already that of VM default/y, at " + dir + "/y.yaml:6:18\n"}},
+		{"one address in two files", []string{put("za.yaml", vm("z", "ipAddresses: [10.0.0.1]")), put("ya.yaml", vm("y", "ipAddresses: [10.0.0.1]"))}, 1,
+			[]string{"interfaces[0].ipAddresses: address 10.0.0.1 is already that of VM default/y, at "}},
+		{"an address in two named subnets", []string{put("zs.yaml", vm("z", "ipAddresses: [10.0.0.1], subnetRef: {name: s}")), put("ys.yaml", vm("y", "ipAddresses: [10.0.0.1], subnetRef: {name: t}"))}, 0,
+			[]string{"no subnet default/s", "no subnet default/t"}},
 		{"no such file", []string{filepath.Join(dir, "none.yaml")}, 1, []string{"none.yaml"}},
 		{"a dangling reference is a warning", []string{put("warn.yaml", strings.Replace(group("{direction: Ingress, remote: {securityGroupRef: {name: nobody}}}"), "name: g", "name: w", 1))}, 0, []string{"nobody", "(warning)"}},
 	} {

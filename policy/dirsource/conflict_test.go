@@ -90,9 +90,85 @@ func asFile(name, text string) File {
 	}
 	var src strings.Builder
 	for _, g := range strings.Fields(text) {
-		src.WriteString(policytest.Group("default", g))
+		if strings.Contains(g, ":") {
+			src.WriteString(claiming(g))
+		} else {
+			src.WriteString(policytest.Group("default", g))
+		}
 	}
 	return File{Name: name, Data: []byte(src.String())}
+}
+
+// claims are virtual machines as claiming reads them, whose claims overlap.
+var claims = []string{
+	"n:p:u:i::1:", "m:p:u:j::1:", "n:q::i:1::", "n:q::k:1:1:s", "n:r::::1:t", "m:r::l:1:1:s", "n:x::w::1:s", "n:p:::2:2:", "n:p:::2:2: n:q::p::3:",
+	"n:q:v:::2:s n:r:v::: :",
+}
+
+// claiming returns the manifest of a virtual machine that is written as
+// "namespace:name:uid:id:mac:address:subnet"; all but the first two may be empty.
+func claiming(text string) string {
+	f := append(strings.Split(text, ":"), "", "", "", "", "", "")
+	s := "apiVersion: compute.evroclabs.net/v1alpha1\nkind: VirtualMachine\nmetadata: {name: " + f[1] + ", namespace: " + f[0]
+	if f[2] != "" {
+		s += ", uid: " + f[2]
+	}
+	s += "}\nspec:\n  networking:\n    interfaces:\n    - ipAddresses: ["
+	if f[5] != "" {
+		s += "10.0.0." + f[5]
+	}
+	s += "]\n"
+	if f[3] != "" {
+		s += "      id: " + f[3] + "\n"
+	}
+	if f[4] != "" {
+		s += "      macAddress: 02:00:00:00:00:0" + f[4] + "\n"
+	}
+	if f[6] != "" {
+		s += "      subnetRef: {name: " + f[6] + "}\n"
+	}
+	return s + "---\n"
+}
+
+// TestClaims checks that who has a uid, an id, a MAC or an address keeps it,
+// whatever the names of files, namespaces and virtual machines.
+func TestClaims(t *testing.T) {
+	const has = " is already that of VM w/web, at web:"
+	for _, c := range []struct{ what, web, other, reason string }{
+		{"a uid", "w:web:u:::::", "a:a:u::::", `uid "u"` + has + "1:1"},
+		{"an id", "w:web::i::::", "a:a::i:::", `interface id "i"` + has + "7:7"},
+		{"the id that a name is", "w:web:", "a:web:", `interface id "web"` + has + "7:7"},
+		{"a MAC", "w:web:::1:1:s", "a:a:::1:2:s", "MAC 02:00:00:00:00:01" + has + "7:7"},
+		{"a MAC in one subnet", "w:web:::1::s", "w:a:::1::s", "MAC 02:00:00:00:00:01" + has + "7:7"},
+		{"an address", "w:web::::1:", "w:a::::1:", "address 10.0.0.1" + has + "7:7"},
+		{"an address in one subnet", "w:web::::1:s", "w:a::::1:s", "address 10.0.0.1" + has + "7:7"},
+		{"an address without a subnet", "w:web::::1:s", "w:a::::1:", "address 10.0.0.1" + has + "7:7"},
+		{"an address and a MAC in two subnets", "w:web:::1:1:s", "w:a:::1:1:t", ""},
+		{"an address in two namespaces", "w:web::::1:s", "a:a::::1:s", ""},
+	} {
+		var d directory
+		d.step(map[string]string{"web": c.web})
+		want := []string{"aaa accepted []", "web accepted []"}
+		if c.reason != "" {
+			want[0] = "aaa rejected " + c.reason
+		}
+		for range 2 {
+			policytest.Lines(t, d.step(map[string]string{"web": c.web, "aaa": c.other}), want)
+		}
+		policytest.Lines(t, d.step(map[string]string{"web": c.web + " g", "aaa": c.other + " h"}), // both change
+			[]string{strings.Replace(want[0], "accepted []", "accepted [h]", 1), "web accepted [g]"})
+		policytest.Lines(t, d.step(map[string]string{"web": "x", "aaa": c.other}), []string{"aaa accepted []", "web accepted [x]"})
+
+		// The same in one file, whose first revision has an incumbent.
+		d = directory{}
+		d.step(map[string]string{"web": c.web})
+		state := d.step(map[string]string{"web": c.other + " " + c.web})[0]
+		if (c.reason == "") != (state == "web accepted []") || c.reason != "" && !strings.HasPrefix(state, "web kept [] "+strings.Split(c.reason, " is already")[0]) {
+			t.Errorf("%s in one file: %s", c.what, state)
+		}
+		d = directory{} // who is first by name has it, as before, with a warning
+		policytest.Lines(t, d.step(map[string]string{"web": c.other + " " + c.web}), []string{"web accepted []"})
+	}
 }
 
 func TestAccept(t *testing.T) {
@@ -150,13 +226,40 @@ func TestAcceptReportsEveryConflict(t *testing.T) {
 	}
 }
 
-// TestAcceptProperties checks that no object is ever defined twice, that the
+// againstOthers returns a claim of a revision that a claim of another is against.
+func againstOthers(revisions []policy.Revision) string {
+	for i := range revisions {
+		for j := range revisions[:i] {
+			for _, a := range revisions[i].Objects.Claims() {
+				for _, b := range revisions[j].Objects.Claims() {
+					if a.ID == b.ID && a.Against(&b) {
+						return policy.ClaimedTwice(&a, &b).Error()
+					}
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// asksNoMore reports whether the objects claim nothing that v does not.
+func asksNoMore(o policy.Objects, v policy.Revision) bool {
+	has := v.Objects.Claims()
+	return !slices.ContainsFunc(o.Claims(), func(c policy.Claim) bool {
+		return !slices.ContainsFunc(has, func(h policy.Claim) bool {
+			return h.ID == c.ID && h.Subnet == c.Subnet && h.Object.ID() == c.Object.ID()
+		})
+	})
+}
+
+// TestAcceptProperties checks that nothing is ever claimed by two files, that a file
+// that claims no more than it has is accepted whatever the others claim, that the
 // result does not depend on the order of the files, that it stays the same when
 // nothing changes, that each refusal has a reason, and that no file in the
 // directory loses its revision in force.
 func TestAcceptProperties(t *testing.T) {
 	names := []string{"a", "b", "c", "d"}
-	texts := []string{"", "!", "?", "x", "y", "z", "x y", "y z", "z x", "x w", "w"}
+	texts := append([]string{"", "!", "?", "x", "y", "z", "x y", "y z", "z x", "x w", "w"}, claims...)
 	rapid.Check(t, func(t *rapid.T) {
 		var inForce []policy.Revision
 		for range rapid.IntRange(1, 4).Draw(t, "states") {
@@ -182,6 +285,9 @@ func TestAcceptProperties(t *testing.T) {
 			if _, errs := policy.New(all, policy.Options{}); len(errs) > 0 {
 				t.Fatalf("defined twice: %v", errs)
 			}
+			if twice := againstOthers(next); twice != "" {
+				t.Fatal(twice)
+			}
 			for i, s := range status {
 				if (s.State == policy.Accepted) != (len(s.Errors) == 0) {
 					t.Fatalf("state without reason: %+v", s)
@@ -189,6 +295,10 @@ func TestAcceptProperties(t *testing.T) {
 				f := files[i]
 				had := slices.IndexFunc(inForce, func(v policy.Revision) bool { return v.Name == f.Name })
 				has := slices.IndexFunc(next, func(v policy.Revision) bool { return v.Name == f.Name })
+				if o, errs := manifest.Decode(manifest.File{Name: f.Name, Data: f.Data}); had >= 0 && f.Unreadable == "" && len(f.Data) > 0 && len(errs) == 0 &&
+					asksNoMore(o, inForce[had]) && s.State != policy.Accepted {
+					t.Fatalf("%s lost what it had: %v", f.Name, s.Errors)
+				}
 				if had >= 0 && has < 0 {
 					t.Fatalf("%s lost what was in force", f.Name)
 				}

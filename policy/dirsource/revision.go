@@ -11,9 +11,10 @@ import (
 // is in force.
 //
 // A file with errors keeps its revision in force, and so does a file that has
-// become empty. An object that two files define belongs to the file that is in
-// force with it already, else to the first by name; the other file is refused as
-// a whole and keeps its revision in force. A file is refused for a conflict only
+// become empty. What two files claim (an object, or what identifies a virtual
+// machine: see policy.Claim) belongs to the file that is in force with it already,
+// else to the first by name; the other file is refused as a whole and keeps its
+// revision in force. A file is refused for a conflict only
 // with a revision that is in force in the end. A file that is gone is in force no
 // more.
 //

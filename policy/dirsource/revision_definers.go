@@ -8,9 +8,10 @@ import (
 	"github.com/ovs-sg/ovs-sg/policy/internal/multimap"
 )
 
-// definers has the revisions that define each object, by a hash of the object,
-// which takes little memory. Two objects with the same hash join components that
-// could be judged apart; the outcome is the same.
+// definers has the revisions that claim each thing, by a hash of its ID, which takes
+// little memory. Two IDs with the same hash, and claims of one ID that are not
+// against each other, join components that could be judged apart; the outcome is
+// the same.
 type definers struct {
 	seed      maphash.Seed
 	revisions multimap.Map[uint64, *policy.Revision]
@@ -20,11 +21,11 @@ func newDefiners() definers {
 	return definers{seed: maphash.MakeSeed(), revisions: multimap.New[uint64, *policy.Revision](nil)}
 }
 
-// objects iterates over the hashes of the objects that v defines.
-func (d *definers) objects(v *policy.Revision) iter.Seq[uint64] {
+// claims iterates over the hashes of what v claims.
+func (d *definers) claims(v *policy.Revision) iter.Seq[uint64] {
 	return func(yield func(uint64) bool) {
-		for _, o := range v.Objects.Definitions() {
-			if !yield(maphash.Comparable(d.seed, o.ID())) {
+		for _, o := range v.Objects.Claims() {
+			if !yield(maphash.Comparable(d.seed, o.ID)) {
 				return
 			}
 		}
@@ -32,22 +33,22 @@ func (d *definers) objects(v *policy.Revision) iter.Seq[uint64] {
 }
 
 func (d *definers) add(v *policy.Revision) {
-	for h := range d.objects(v) {
+	for h := range d.claims(v) {
 		d.revisions.Add(h, v)
 	}
 }
 
 func (d *definers) remove(v *policy.Revision) {
-	for h := range d.objects(v) {
+	for h := range d.claims(v) {
 		d.revisions.Remove(h, v)
 	}
 }
 
-// sharing iterates over the name of every file with a revision that defines an
-// object of v. A name may come several times.
+// sharing iterates over the name of every file with a revision that claims what
+// v claims. A name may come several times.
 func (d *definers) sharing(v *policy.Revision) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for h := range d.objects(v) {
+		for h := range d.claims(v) {
 			for o := range d.revisions.Values(h) {
 				if !yield(o.Name) {
 					return

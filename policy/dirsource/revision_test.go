@@ -50,7 +50,7 @@ func (a added) revisions() []policy.Revision {
 // the revisions that Accept gives for the whole directory.
 func TestTrackerIsAccept(t *testing.T) {
 	names := []string{"a", "b", "c", "d", "e", "f"}
-	texts := []string{"", "!", "?", "x", "y", "z", "x y", "y z", "z x", "x w", "w", "v", "v w", "u", "u x", "# nothing", "!!"}
+	texts := append([]string{"", "!", "?", "x", "y", "z", "x y", "y z", "z x", "x w", "w", "v", "v w", "u", "u x", "# nothing", "!!"}, claims...)
 	read := func(name, text string) File {
 		switch text {
 		case "# nothing":

@@ -147,11 +147,11 @@ func (u *trackerUpdate) inPlay(name string) [4]*policy.Revision {
 	return [4]*policy.Revision{old.newest, old.inForce, f.newest, f.inForce}
 }
 
-// component returns, sorted, the files that share objects with the named one,
-// the files that share objects with those, and so on.
+// component returns, sorted, the files that share claims with the named one,
+// the files that share claims with those, and so on.
 //
 // Files of different components do not influence each other: two files do so
-// only through an object that revisions of both define. A conflict and its rank
+// only through what revisions of both claim. A conflict and its rank
 // depend on its two files, and nextRefused takes the first of the highest rank,
 // so that the refusals in a component come in the same order when it is judged
 // alone as when everything is judged at once. The same holds for taking refusals
