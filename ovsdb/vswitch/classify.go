@@ -45,7 +45,7 @@ var tunnelTypes = []string{
 //
 //  1. an uplink, by external_ids:ovs-sg-role=uplink or because uplinks has the
 //     name of the interface or of its port: infrastructure;
-//  2. external_ids iface-id, vm-id or attached-mac: VM;
+//  2. external_ids iface-id, vm-id, vm-uuid or attached-mac: VM;
 //  3. the bridge's own (LOCAL) interface, a patch or tunnel port, a member of a
 //     bond, or a system interface of which physical(name) is true:
 //     infrastructure;
@@ -92,9 +92,9 @@ func Classify(p Port, bridge string, uplinks []string, physical func(name string
 }
 
 // representor is the phys_port_name of the host's end of an SR-IOV virtual
-// function or subfunction (devlink(7): pf0vf3, c1pf0sf88). It is behind a
+// function or subfunction (devlink(7): pf0vf3, c1pf0sf88; pf0vfr3 of the ice driver). It is behind a
 // device like a NIC, but a VM is at its other end.
-var representor = regexp.MustCompile(`^(c\d+)?pf\d+(vf|sf)\d+$`)
+var representor = regexp.MustCompile(`^(c\d+)?pf\d+(vfr?|sf)\d+$`)
 
 // Physical tells whether the network device of that name in this network
 // namespace is the host's way out: backed by a hardware device, or a kernel

@@ -75,6 +75,8 @@ func TestPhysical(t *testing.T) {
 		"rep0/phys_port_name":      "pf0vf3\n",
 		"rep1/device/vendor":       "0x15b3\n",
 		"rep1/phys_port_name":      "c1pf0sf88\n",
+		"rep2/device/vendor":       "0x8086\n",
+		"rep2/phys_port_name":      "pf0vfr1\n",
 		"bond0/bonding/slaves":     "eth0 eth1\n",
 		"tap0/tun_flags":           "0x1002\n",
 		"veth0/address":            "02:00:00:00:00:01\n",
@@ -91,7 +93,7 @@ func TestPhysical(t *testing.T) {
 	}
 	for name, want := range map[string]bool{
 		"eth0": true, "eth1": true, "eth2": true, "uplink0": true, "bond0": true,
-		"rep0": false, "rep1": false, "tap0": false, "veth0": false, "absent": false,
+		"rep0": false, "rep1": false, "rep2": false, "tap0": false, "veth0": false, "absent": false,
 		"": false, ".": false, "..": false, "eth0/": false, "../net/eth0": false,
 	} {
 		if got := physicalIn(class, name); got != want {

@@ -48,6 +48,10 @@ func TestFollowPorts(t *testing.T) {
 	o.vsctl("set", "Interface", "p1", "external_ids:iface-id=db")
 	f.until("p1 is another VM's", func(s Snapshot) bool { return s.port("p1").IfaceID == "db" })
 
+	o.vsctl("set", "Interface", "p1", "external_ids:vm-uuid=77aa")
+	o.vsctl("remove", "Interface", "p1", "external_ids", "vm-id=5f0c")
+	f.until("p1 is known by the uid that Nova writes", func(s Snapshot) bool { return s.port("p1").VMID == "77aa" })
+
 	o.vsctl("set", "Port", "p1", "tag=10")
 	snap = f.until("p1 has a tag", func(s Snapshot) bool { return s.port("p1").Tagged })
 	if p := snap.port("p1"); p.Tag != 10 || p.EffectiveVLANMode() != "access" {

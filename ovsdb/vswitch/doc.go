@@ -5,7 +5,7 @@
 //
 // The meaning of the columns is defined in ovs-vswitchd.conf.db(5); the
 // external_ids that an integrator writes are those of Open vSwitch's
-// integration guide (iface-id, attached-mac, vm-id).
+// integration guide (iface-id, attached-mac, vm-id) and the vm-uuid of OpenStack Nova.
 //
 // [Client.Run] connects, by package ovsdb, and delivers a [Snapshot] on
 // [Client.Snapshots] whenever the bridge has changed. It is level-triggered: a

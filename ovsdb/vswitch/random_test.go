@@ -18,7 +18,7 @@ func TestSnapshotKeepsPromises(t *testing.T) {
 	names := rapid.SampledFrom([]string{"br0", "up", "eth0", "tap0", "tap1"})
 	optional := rapid.Ptr(rapid.SampledFrom([]string{"", "secure", "trunk", "access", "dot1q-tunnel", "no such device"}), true)
 	external := rapid.MapOfN(
-		rapid.SampledFrom([]string{keyIfaceID, keyVMID, keyAttachedMAC, keyRole, "other"}),
+		rapid.SampledFrom([]string{keyIfaceID, keyVMID, keyVMUUID, keyAttachedMAC, keyRole, "other"}),
 		rapid.SampledFrom([]string{"", "x", RoleUplink}), 0, 3)
 	references := rapid.SliceOfNDistinct(rapid.SampledFrom(append(ids, "nobody")), 0, 4, func(s string) string { return s })
 	config := Config{

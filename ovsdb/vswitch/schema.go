@@ -16,6 +16,7 @@ const (
 	keyIfaceID     = "iface-id"
 	keyAttachedMAC = "attached-mac"
 	keyVMID        = "vm-id"
+	keyVMUUID      = "vm-uuid" // as vm-id, from OpenStack Nova
 	keyRole        = "ovs-sg-role"
 )
 

@@ -86,8 +86,8 @@ type Port struct {
 	VLANMode string
 
 	// IfaceID, VMID, AttachedMAC and Role are the interface's external_ids
-	// iface-id, vm-id, attached-mac and ovs-sg-role, unchecked, "" when
-	// absent.
+	// iface-id, vm-id (or else vm-uuid), attached-mac and ovs-sg-role,
+	// unchecked, "" when absent.
 	IfaceID, VMID, AttachedMAC, Role string
 
 	// Kind is what the interface is, by Classify.
@@ -170,7 +170,7 @@ func newPort(row *portRow, iface *interfaceRow, config Config) Port {
 		OFPort: value(iface.OFPort), Error: value(iface.Error), Type: iface.Type,
 		Tag: uint16(value(row.Tag)), Tagged: row.Tag != nil, VLANMode: value(row.VLANMode),
 		IfaceID:     iface.ExternalIDs[keyIfaceID],
-		VMID:        iface.ExternalIDs[keyVMID],
+		VMID:        cmp.Or(iface.ExternalIDs[keyVMID], iface.ExternalIDs[keyVMUUID]),
 		AttachedMAC: iface.ExternalIDs[keyAttachedMAC],
 		Role:        iface.ExternalIDs[keyRole],
 	}
