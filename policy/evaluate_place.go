@@ -105,7 +105,13 @@ func byVMID(p *Policy, v VIF) (attachment, bool) {
 	return attachment{}, false
 }
 
-// ownerOf returns the interface that v is the port of. An interface has one
+// disagrees reports whether the MAC of a port is another than that of the interface.
+func disagrees(at attachment, v VIF) bool {
+	return !at.n.MAC.IsZero() && !v.MAC.IsZero() && at.n.MAC != v.MAC
+}
+
+// ownerOf returns the interface that v is the port of. A port is not that of an
+// interface whose MAC it does not have. An interface has one
 // port: a port with its iface-id comes before a port with the vm-id of its VM,
 // and of several such ports the one with the lowest OpenFlow port number.
 func ownerOf(p *Policy, vifs []VIF, v VIF) (attachment, bool) {
@@ -116,6 +122,9 @@ func ownerOf(p *Policy, vifs []VIF, v VIF) (attachment, bool) {
 			return attachment{}, false
 		}
 	}
+	if disagrees(at, v) {
+		return attachment{}, false
+	}
 	for _, o := range vifs {
 		if o.OFPort == 0 || o.OFPort == v.OFPort {
 			continue
@@ -124,13 +133,13 @@ func ownerOf(p *Policy, vifs []VIF, v VIF) (attachment, bool) {
 			continue // o is ignored
 		}
 		other, otherByID := byIfaceID(p, o)
-		if otherByID && other.same(at) && (!byID || o.OFPort < v.OFPort) {
+		if otherByID && other.same(at) && !disagrees(other, o) && (!byID || o.OFPort < v.OFPort) {
 			return attachment{}, false
 		}
 		if otherByID || byID {
 			continue
 		}
-		if other, ok := byVMID(p, o); ok && other.same(at) && o.OFPort < v.OFPort {
+		if other, ok := byVMID(p, o); ok && other.same(at) && !disagrees(other, o) && o.OFPort < v.OFPort {
 			return attachment{}, false
 		}
 	}

@@ -1,6 +1,7 @@
 package compile_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -322,6 +323,7 @@ func (d dice) addrs() (as []netip.Addr) {
 func (d dice) world() *world {
 	w := &world{content: one(d, policy.OwnSubnet, policy.OwnSubnet, policy.WholeVPC, policy.EgressOnly, policy.Nothing), userspace: d.odds(2)}
 	var ids, uids []string
+	written := map[string]bool{} // ids of interfaces with a macAddress
 	for _, ns := range namespaces {
 		for _, name := range []string{"web", "app", "db", "ops", policy.DefaultGroupName} {
 			if name == policy.DefaultGroupName && !d.odds(4) || d.odds(6) {
@@ -356,6 +358,7 @@ func (d dice) world() *world {
 				if d.odds(12) {
 					n.mac = fmt.Sprintf("02:00:00:00:01:%02x", d.IntN(4))
 				}
+				written[cmp.Or(n.id, vm.name)] = n.mac != ""
 				ids = append(ids, n.id)
 				if n.id == "" {
 					ids[len(ids)-1] = vm.name
@@ -378,6 +381,9 @@ func (d dice) world() *world {
 			v.VMID = one(d, uids...)
 		case len(ids) > 0:
 			v.IfaceID, ids = ids[0], ids[1:]
+			if written[v.IfaceID] && !d.odds(4) {
+				v.MAC = policy.MAC{} // else it differs
+			}
 		}
 		w.vifs = append(w.vifs, v)
 	}

@@ -17,7 +17,6 @@ func (x *index) localModel(vifs []policy.VIF, ruleGroups map[string]policy.RuleG
 	m := &policy.Model{}
 	vifs = b.ports(vifs)
 	owners := b.identify(vifs)
-	macs := make(map[tagMAC]string)
 	for i, v := range vifs {
 		e := policy.Endpoint{VIF: v.Name, OFPort: v.OFPort, Tag: v.Tag, MAC: v.MAC}
 		if owners[i].vm != nil {
@@ -27,22 +26,36 @@ func (x *index) localModel(vifs []policy.VIF, ruleGroups map[string]policy.RuleG
 			b.warn(v, "attached-mac %s is a multicast address: refused", e.MAC)
 			e.MAC = policy.MAC{}
 		}
-		if key := (tagMAC{v.Tag, e.MAC}); !e.MAC.IsZero() {
-			if other, taken := macs[key]; taken {
-				b.warn(v, "MAC %s is already used by %s in the same VLAN: refused", e.MAC, other)
-				e.MAC = policy.MAC{}
-			} else {
-				macs[key] = v.Name
-			}
-		}
 		m.Endpoints = append(m.Endpoints, e)
 	}
+	b.shareMACs(m.Endpoints, vifs)
 	for id := range b.used {
 		m.Groups = append(m.Groups, ruleGroups[id])
 	}
 	slices.SortFunc(m.Groups, func(a, b policy.RuleGroup) int { return cmp.Compare(a.ID, b.ID) })
 	m.Problems = policy.SortProblems(b.problems)
 	return m
+}
+
+// shareMACs leaves each MAC of a VLAN to one endpoint: to a port that has it as
+// attached-mac before one that has it by a manifest alone, then to the lower
+// OpenFlow port number. vifs are those of the endpoints.
+func (b *modelBuilder) shareMACs(endpoints []policy.Endpoint, vifs []policy.VIF) {
+	macs := make(map[tagMAC]string)
+	for _, attached := range []bool{true, false} {
+		for i, v := range vifs {
+			e := &endpoints[i]
+			if e.MAC.IsZero() || v.MAC.IsZero() == attached {
+				continue
+			}
+			if other, taken := macs[tagMAC{v.Tag, e.MAC}]; taken {
+				b.warn(v, "MAC %s is already used by %s in the same VLAN: refused", e.MAC, other)
+				e.MAC = policy.MAC{}
+			} else {
+				macs[tagMAC{v.Tag, e.MAC}] = v.Name
+			}
+		}
+	}
 }
 
 type tagMAC struct {
@@ -91,6 +104,10 @@ func (b *modelBuilder) identify(vifs []policy.VIF) []placed {
 	owners := make([]placed, len(vifs))
 	user := make(map[ifaceRef]policy.VIF)
 	give := func(i int, owner placed) {
+		if v, mac := vifs[i], owner.iface().MAC; !v.MAC.IsZero() && !mac.IsZero() && v.MAC != mac {
+			b.warn(v, "attached-mac %s differs from macAddress %s of VM %s: refused", v.MAC, mac, owner.vm.Key)
+			return
+		}
 		if other, taken := user[owner.ifaceRef]; taken {
 			b.warn(vifs[i], "is a second port of interface %q of VM %s, which has port %s: refused", owner.iface().ID, owner.vm.Key, other.Name)
 			return
@@ -146,9 +163,6 @@ func (b *modelBuilder) fill(e *policy.Endpoint, v policy.VIF, x placed) {
 	e.VM, e.Known = vm.Key, true
 	e.VPC, e.Subnets, e.Addrs = x.vpc, x.subnets, x.addrs
 	if !mac.IsZero() {
-		if !v.MAC.IsZero() && v.MAC != mac {
-			b.warn(v, "attached-mac %s differs from macAddress %s of VM %s, which is used", v.MAC, mac, vm.Key)
-		}
 		e.MAC = mac
 	}
 	if v.VMID != "" && vm.UID != "" && v.VMID != vm.UID {

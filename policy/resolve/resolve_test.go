@@ -179,9 +179,24 @@ func TestResolveIdentity(t *testing.T) {
 		{"nobody", []policy.VIF{{Name: "p1", OFPort: 1, IfaceID: "x", VMID: "y", MAC: mac(1)}}, []string{"1 p1 unknown mac=02:00:00:00:00:01 groups=[]"}},
 		{"no ids at all", []policy.VIF{{Name: "p1", OFPort: 1, MAC: mac(1)}}, []string{"1 p1 unknown mac=02:00:00:00:00:01 groups=[]"}},
 		{
-			"manifest's MAC wins",
+			"manifest's MAC",
+			[]policy.VIF{{Name: "p1", OFPort: 1, IfaceID: "i2"}, {Name: "p2", OFPort: 2, IfaceID: "i3", MAC: mac(0x22)}},
+			[]string{known(1, "two", "02:00:00:00:00:21", "10.0.0.2"), known(2, "two", "02:00:00:00:00:22", "10.0.0.3")},
+		},
+		{
+			"manifest's MAC is another than the port's",
 			[]policy.VIF{{Name: "p1", OFPort: 1, IfaceID: "i2", MAC: mac(9)}},
-			[]string{known(1, "two", "02:00:00:00:00:21", "10.0.0.2"), "VIF p1: attached-mac 02:00:00:00:00:09 differs from macAddress 02:00:00:00:00:21 of VM default/two, which is used"},
+			[]string{"1 p1 unknown mac=02:00:00:00:00:09 groups=[]", "VIF p1: attached-mac 02:00:00:00:00:09 differs from macAddress 02:00:00:00:00:21 of VM default/two: refused"},
+		},
+		{
+			"and a second port has the MAC",
+			[]policy.VIF{{Name: "p1", OFPort: 1, IfaceID: "i2", MAC: mac(9)}, {Name: "p2", OFPort: 2, IfaceID: "i2", MAC: mac(0x21)}},
+			[]string{"1 p1 unknown mac=02:00:00:00:00:09 groups=[]", known(2, "two", "02:00:00:00:00:21", "10.0.0.2"), "VIF p1: attached-mac 02:00:00:00:00:09 differs from macAddress 02:00:00:00:00:21 of VM default/two: refused"},
+		},
+		{
+			"the MAC is another port's attached-mac",
+			[]policy.VIF{{Name: "p1", OFPort: 1, IfaceID: "i2"}, {Name: "p2", OFPort: 2, MAC: mac(0x21)}},
+			[]string{known(1, "two", "00:00:00:00:00:00", "10.0.0.2"), "2 p2 unknown mac=02:00:00:00:00:21 groups=[]", "VIF p1: MAC 02:00:00:00:00:21 is already used by p2 in the same VLAN: refused"},
 		},
 		{
 			"second port of an interface",

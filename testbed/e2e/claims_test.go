@@ -22,7 +22,7 @@ func tenant(namespace, name, id, mac, addr string, rules ...string) string {
 func TestCopiedManifest(t *testing.T) {
 	h := newHost(t, testbed.Options{})
 	web, thief, out := h.vm("web", 21), h.vm("thief", 22), h.uplink("out", 1)
-	for _, vm := range []*testbed.Host{web, thief} {
+	for _, vm := range []*testbed.Host{web, thief, out} {
 		if err := vm.ServeUDP(53); err != nil {
 			t.Fatal(err)
 		}
@@ -60,6 +60,14 @@ func TestCopiedManifest(t *testing.T) {
 		h.spawn()
 		unharmed(c.what+", and a change while no agent ran", c.reason)
 	}
+
+	// A manifest gives a port no other MAC than whoever plugged it in: not the gateway's.
+	h.write("aaa.yaml", tenant("aaa", "a", "thief", out.MAC.String(), addr, allOut, allIn))
+	if s := h.inForce(); portNamed(t, s, "thief").State != "blocked" || !warns(s, "VIF thief: attached-mac "+mac+" differs from macAddress "+out.MAC.String()) {
+		t.Errorf("with the gateway's MAC: %+v, %q", portNamed(t, s, "thief"), s.Warnings)
+	}
+	reaches(t, web, out, true)
+	reaches(t, out, thief, false)
 
 	h.write("aaa.yaml", tenant("aaa", "a", "thief", mac, addr, allOut, allIn))
 	if got := stateOf(h.inForce(), "aaa.yaml"); got != "accepted" {
