@@ -88,7 +88,7 @@ func side(p *Policy, vifs []VIF, dir Direction, self Party, remote netip.Addr, c
 	if !ok {
 		return Side{Applies: true, Missing: fmt.Sprintf("no manifest describes %s: nothing is allowed", vif.Name)}
 	}
-	if dir == Egress && !mayUse(addrsOf(p, at), at, vif, self.Addr) {
+	if dir == Egress && !mayUse(portAddrs(p, vifs, vif, at), at, vif, self.Addr) {
 		return Side{Applies: true, Missing: fmt.Sprintf("%s is not an address of VM %s", self.Addr, at.vm.Key)}
 	}
 	vpc := vpcOf(p, at)

@@ -257,6 +257,25 @@ func addrsOf(p *Policy, at attachment) []netip.Addr {
 	return addrs
 }
 
+// portAddrs returns the addresses that the port v of an interface has: those of the
+// interface without those that an earlier port of the same VLAN has.
+func portAddrs(p *Policy, vifs []VIF, v VIF, at attachment) []netip.Addr {
+	addrs := addrsOf(p, at)
+	for _, o := range vifs {
+		if o.OFPort == 0 || o.OFPort >= v.OFPort || o.Tag != v.Tag {
+			continue
+		}
+		if first, _ := vifAt(vifs, o.OFPort); first.Name != o.Name {
+			continue // o is ignored
+		}
+		if other, ok := ownerOf(p, vifs, o); ok {
+			theirs := addrsOf(p, other)
+			addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return slices.Contains(theirs, a) })
+		}
+	}
+	return addrs
+}
+
 // mayUse reports whether a VM with these addresses may send from addr.
 func mayUse(addrs []netip.Addr, at attachment, vif VIF, addr netip.Addr) bool {
 	if slices.Contains(addrs, addr) {

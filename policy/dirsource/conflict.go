@@ -132,7 +132,7 @@ func (a candidates) nextRefused() *candidate {
 		for _, o := range v.Objects.Claims() {
 			mine, free := claimant{c, o}, true
 			for _, other := range first[o.ID] {
-				if other.by == c || !o.Against(&other.claim) {
+				if other.by == c || !o.Against(&other.claim) || shared(mine, other) {
 					continue
 				}
 				free = false
@@ -157,6 +157,12 @@ func (a candidates) nextRefused() *candidate {
 		}
 	}
 	return refused
+}
+
+// shared reports whether two files had what both claim before already, other than an
+// object. Releases without claims let that be; the resolver says which of them has it.
+func shared(a, b claimant) bool {
+	return a.claim.ID.Kind != a.claim.Object.Kind && a.had() && b.had()
 }
 
 // had reports whether the previous revision claimed the same.

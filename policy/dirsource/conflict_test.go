@@ -171,6 +171,27 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// TestClaimsOfBefore checks that files that share a claim since an earlier release
+// stay in force and may change, and that no third file joins them.
+func TestClaimsOfBefore(t *testing.T) {
+	var d directory
+	for _, name := range []string{"a", "b"} {
+		var one directory
+		one.step(map[string]string{name: name + ":vm:::::"})
+		d.inForce = append(d.inForce, one.inForce...)
+	}
+	files := map[string]string{"a": "a:vm:::::", "b": "b:vm:::::", "0": "c:vm"}
+	refused := `0 rejected interface id "vm" is already that of VM a/vm, at a:7:7`
+	policytest.Lines(t, d.step(files), []string{refused, "a accepted []", "b accepted []"})
+	files["b"] += " x"
+	policytest.Lines(t, d.step(files), []string{refused, "a accepted []", "b accepted [x]"})
+	files["a"] = "y" // who gives up a claim does not get it back
+	d.step(files)
+	files["a"] = "a:vm:::::"
+	policytest.Lines(t, d.step(files), []string{strings.ReplaceAll(refused, "a/vm, at a", "b/vm, at b"),
+		`a kept [y] interface id "vm" is already that of VM b/vm, at b:7:7`, "b accepted [x]"})
+}
+
 func TestAccept(t *testing.T) {
 	const broken = "not YAML: did not find expected node content"
 	already := func(g, at string) string {

@@ -29,6 +29,7 @@ func (x *index) localModel(vifs []policy.VIF, ruleGroups map[string]policy.RuleG
 		m.Endpoints = append(m.Endpoints, e)
 	}
 	b.shareMACs(m.Endpoints, vifs)
+	b.shareAddrs(m.Endpoints, vifs)
 	for id := range b.used {
 		m.Groups = append(m.Groups, ruleGroups[id])
 	}
@@ -56,6 +57,31 @@ func (b *modelBuilder) shareMACs(endpoints []policy.Endpoint, vifs []policy.VIF)
 			}
 		}
 	}
+}
+
+// shareAddrs leaves each address of a VLAN to one endpoint, that with the lowest
+// OpenFlow port number: interfaces of several VPCs may meet in a VLAN. vifs are
+// those of the endpoints.
+func (b *modelBuilder) shareAddrs(endpoints []policy.Endpoint, vifs []policy.VIF) {
+	users := make(map[tagAddr]string)
+	for i, v := range vifs {
+		e := &endpoints[i]
+		var own []netip.Addr
+		for _, a := range e.Addrs {
+			if other, taken := users[tagAddr{v.Tag, a}]; taken {
+				b.warn(v, "address %s is already used by %s in the same VLAN: refused", a, other)
+				continue
+			}
+			users[tagAddr{v.Tag, a}] = v.Name
+			own = append(own, a)
+		}
+		e.Addrs = own
+	}
+}
+
+type tagAddr struct {
+	tag  uint16
+	addr netip.Addr
 }
 
 type tagMAC struct {

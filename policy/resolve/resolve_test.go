@@ -160,6 +160,8 @@ func TestResolveIdentity(t *testing.T) {
 	one := "apiVersion: compute.evroclabs.net/v1alpha1\nkind: VirtualMachine\nmetadata: {name: one, uid: u1}\nspec: {networking: {interfaces: [{id: i1, ipAddresses: [10.0.0.1]}], securityGroups: {securityGroupMemberships: [{name: g}]}}}\n---\n"
 	two := "apiVersion: compute.evroclabs.net/v1alpha1\nkind: VirtualMachine\nmetadata: {name: two, uid: u2}\nspec:\n  networking:\n    interfaces:\n    - {id: i2, macAddress: 02:00:00:00:00:21, ipAddresses: [10.0.0.2]}\n    - {id: i3, macAddress: 02:00:00:00:00:22, ipAddresses: [10.0.0.3]}\n    securityGroups: {securityGroupMemberships: [{name: g}]}\n---\n"
 	g := policytest.Group("default", "g")
+	three := policytest.VM("else", "x1", "10.0.0.1 10.0.0.9", "", "g")
+	const elsewhere = "2 p2 vm=else/x1 mac=02:00:00:00:00:02 addrs=[%s] vpc=else/default subnets=[] groups=[]"
 	known := func(port int, vm, mac, addr string) string {
 		return fmt.Sprintf("%d p%d vm=default/%s mac=%s addrs=[%s] vpc=default/default subnets=[] groups=[default/g]", port, port, vm, mac, addr)
 	}
@@ -209,6 +211,17 @@ func TestResolveIdentity(t *testing.T) {
 			[]string{"1 p1 unknown mac=02:00:00:00:00:01 groups=[]", known(2, "one", "02:00:00:00:00:02", "10.0.0.1"), `VIF p1: is a second port of interface "i1" of VM default/one, which has port p2: refused`},
 		},
 		{
+			"same address in one VLAN, in another VPC",
+			[]policy.VIF{{Name: "p1", OFPort: 1, IfaceID: "i1", MAC: mac(1)}, {Name: "p2", OFPort: 2, IfaceID: "x1", MAC: mac(2)}},
+			[]string{known(1, "one", "02:00:00:00:00:01", "10.0.0.1"), fmt.Sprintf(elsewhere, "10.0.0.9"),
+				"VIF p2: address 10.0.0.1 is already used by p1 in the same VLAN: refused"},
+		},
+		{
+			"and in two VLANs",
+			[]policy.VIF{{Name: "p1", OFPort: 1, IfaceID: "i1", MAC: mac(1)}, {Name: "p2", OFPort: 2, Tag: 7, IfaceID: "x1", MAC: mac(2)}},
+			[]string{known(1, "one", "02:00:00:00:00:01", "10.0.0.1"), fmt.Sprintf(elsewhere, "10.0.0.1 10.0.0.9")},
+		},
+		{
 			"same MAC in one VLAN",
 			[]policy.VIF{{Name: "p1", OFPort: 1, MAC: mac(1)}, {Name: "p2", OFPort: 2, MAC: mac(1)}, {Name: "p3", OFPort: 3, Tag: 7, MAC: mac(1)}},
 			[]string{"1 p1 unknown mac=02:00:00:00:00:01 groups=[]", "2 p2 unknown mac=00:00:00:00:00:00 groups=[]", "3 p3 unknown mac=02:00:00:00:00:01 groups=[]", "VIF p2: MAC 02:00:00:00:00:01 is already used by p1 in the same VLAN: refused"},
@@ -229,7 +242,7 @@ func TestResolveIdentity(t *testing.T) {
 			[]string{known(1, "one", "00:00:00:00:00:00", "10.0.0.1"), `VIF p1: vm-id "u2" is not the uid of VM default/one, whose iface-id it has`},
 		},
 	}
-	p := policytest.Load(t, policy.Options{}, one+two+g)
+	p := policytest.Load(t, policy.Options{}, one+two+three+g)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			got := slices.DeleteFunc(linesOf(once(p, test.vifs)), func(s string) bool { return strings.HasPrefix(s, "member ") })

@@ -96,3 +96,43 @@ func TestCopiedManifest(t *testing.T) {
 	}
 	reaches(t, out, web, false)
 }
+
+// A tenant that lists the address of another tenant's VM of the same VLAN, in a VPC
+// of its own, does not get the address: it is no member of the other's groups, and
+// answers for it to nobody.
+func TestAddressOfAnotherTenant(t *testing.T) {
+	h := newHost(t, testbed.Options{})
+	web, db, thief := h.vm("web", 21), h.vm("db", 22), h.vm("thief", 23)
+	h.uplink("out", 1)
+	member := func(vm *testbed.Host) string {
+		_, machine, _ := strings.Cut(tenant("web", vm.Name, vm.Name, vm.MAC.String(), vm.Addr4().String()), "---\napiVersion: compute")
+		return "---\napiVersion: compute" + machine
+	}
+	h.write("web.yaml", strings.Replace(groupOf("g", allOut, "{direction: Ingress, protocol: UDP, port: 53, remote: {securityGroupRef: {name: g}}}"),
+		"{name: g}", "{name: g, namespace: web}", 1)+member(web)+member(db))
+	h.write("aaa.yaml", tenant("aaa", "a", "thief", thief.MAC.String(), thief.Addr4().String()+", "+web.Addr4().String(), allOut, allIn))
+	h.spawn()
+	check := func(what string) {
+		t.Helper()
+		s := h.inForce()
+		if want := "VIF thief: address " + web.Addr4().String() + " is already used by web in the same VLAN: refused"; !warns(s, want) {
+			t.Errorf("%s: no %q in %q", what, want, s.Warnings)
+		}
+		l := h.tapped()
+		spoofed := testbed.Packet{SrcMAC: thief.MAC, DstMAC: db.MAC, Src: web.Addr4(), Dst: db.Addr4()}
+		l.run([]sent{
+			{what + ": web is a member", "web", web.To(db, db.Addr4()).UDP(1000, 53, nil), "db"},
+			{what + ": the thief with web's address", "thief", spoofed.UDP(1000, 53, nil), ""},
+			{what + ": the thief with its own", "thief", thief.To(db, db.Addr4()).UDP(1000, 53, nil), ""},
+			{what + ": the thief to outside", "thief", thief.To(h.vms["out"], h.vms["out"].Addr4()).UDP(1000, 53, nil), "out"},
+			{what + ": the thief says that it has web's address", "thief", testbed.Packet{SrcMAC: thief.MAC, DstMAC: db.MAC}.
+				ARP(testbed.ARPReply, thief.MAC, web.Addr4(), db.MAC, db.Addr4()), ""},
+			{what + ": web says it", "web", testbed.Packet{SrcMAC: web.MAC, DstMAC: db.MAC}.
+				ARP(testbed.ARPReply, web.MAC, web.Addr4(), db.MAC, db.Addr4()), "db"},
+		})
+	}
+	check("at first")
+	h.murder()
+	h.spawn()
+	check("after a restart")
+}
