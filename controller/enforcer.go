@@ -177,7 +177,7 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 		return flows.Delta{}, err
 	}
 	if e.takeover == adopted {
-		if all, err = e.takeOver(all, local); err != nil {
+		if all, err = e.takeOver(all); err != nil {
 			return flows.Delta{}, err
 		}
 		e.takeover = takenOver
@@ -193,35 +193,26 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 	return flows.Diff(all, e.installed), nil
 }
 
-// takeOver deals, after a restart, with what only the flows in force tell: members
-// that have left since, and ports and addresses that belong to another VM now. It
-// returns the flows to install.
-func (e *enforcer) takeOver(all *flows.Set, local *policy.Model) (*flows.Set, error) {
+// takeOver deals, after a restart, with what only the flows in force tell: that they
+// were others, and ports and addresses that belong to another VM now. It returns
+// the flows to install.
+func (e *enforcer) takeOver(all *flows.Set) (*flows.Set, error) {
 	if flows.OtherLayout(e.installed) {
 		return all, nil
 	}
 	e.flushes.taken(e.installed, all)
-	if e.installed.Len() == 0 {
+	if compile.EpochsLost(e.installed) {
 		// Nothing tells which epochs there were: connections may carry any.
-		for _, x := range local.Endpoints {
-			e.flushes[flushTarget{zone: flows.LocalZone(x.Tag)}] = true
-		}
+		e.flushes.everything()
 	}
-	raise := func(d policy.Direction) {
-		e.compiler.RaiseEpochs(d)
-		if e.compiler.Wrapped() {
-			e.flushes.everything()
-		}
-	}
-	egress, ingress := compile.MembersShrank(all, e.installed)
-	if egress {
-		raise(policy.Egress)
-	}
-	if ingress {
-		raise(policy.Ingress)
-	}
-	if !egress && !ingress {
+	if !compile.Shrank(all, e.installed) {
 		return all, nil
+	}
+	// The policy has changed, or somebody has changed the flows: nobody knows what
+	// was allowed meanwhile.
+	e.compiler.RaiseAllEpochs()
+	if e.compiler.Wrapped() {
+		e.flushes.everything()
 	}
 	return e.compiler.Flows()
 }

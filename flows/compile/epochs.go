@@ -183,23 +183,6 @@ func (t *epochTracker) raiseShrunk(rules ruleSets, left map[groupInVPC]bool) {
 	}
 }
 
-// raiseReferring makes a step of its own, which raises the epochs of a direction
-// in all classes whose rules refer to members.
-func (t *epochTracker) raiseReferring(d policy.Direction, rules map[string]*groupRules) {
-	t.begin()
-	for _, list := range t.classes {
-		for _, c := range list {
-			for _, g := range pickGroups(rules, c.groupIDs()) {
-				if len(g.refs[d]) > 0 {
-					c.epochs[d] = t.raise()
-					t.changed[c] = true
-				}
-			}
-		}
-	}
-	t.settle()
-}
-
 // raiseAll makes a step of its own, which raises the epochs of all classes.
 func (t *epochTracker) raiseAll() {
 	t.begin()

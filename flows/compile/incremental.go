@@ -63,14 +63,6 @@ func (c *Compiler) Update(change policy.ModelChange, host flows.Host) (d flows.D
 	return d, alone, nil
 }
 
-// RaiseEpochs raises the epochs of a direction for all ports whose rules refer to
-// members, because members may have left while no agent ran. Flows then tells
-// what changes.
-func (c *Compiler) RaiseEpochs(d policy.Direction) {
-	c.epochs.raiseReferring(d, c.groups)
-	c.index = nil
-}
-
 // RaiseAllEpochs raises the epochs of both directions for all ports, because
 // connections may have been made that no rule allows. Flows then tells what
 // changes.
