@@ -80,9 +80,9 @@ func (e *enforcer) connect(ctx context.Context, ports *vswitch.Snapshot) error {
 	e.conn, e.noFlood, e.installed, e.foreign = d.conn, nil, d.installed, d.foreign
 	e.watch.lookedAt, e.watch.took = time.Now(), time.Since(d.at)
 	if e.believed != nil && e.installed.Len() > 0 {
-		e.flowsDrifted(compareFlows(e.believed, e.installed, e.foreign))
+		e.flowsDrifted(e.watch.compare(e.believed, e.installed, e.foreign))
 	}
-	e.believed = nil
+	e.believed, e.watch.told = nil, false
 	return nil
 }
 

@@ -212,7 +212,7 @@ func (c *Controller) Run(ctx context.Context) error {
 			c.enforcer.noFlood = nil
 			c.change()
 		case <-foreign:
-			c.suspect("flows were changed by somebody else")
+			c.toldForeign()
 		case <-count.C:
 			c.watch(ctx)
 		case <-c.look.C:
@@ -273,6 +273,12 @@ func (c *Controller) suspect(why string) {
 	} else {
 		c.change()
 	}
+}
+
+// toldForeign takes the switch's report that somebody else has changed flows.
+func (c *Controller) toldForeign() {
+	c.enforcer.watch.told = true
+	c.suspect("flows were changed by somebody else")
 }
 
 // watch sees from time to time whether the switch is as it was left.

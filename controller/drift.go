@@ -34,6 +34,9 @@ const (
 type watch struct {
 	// doubt says why the switch may not be as believed; empty if nothing says so.
 	doubt string
+	// told: the switch has told of changes of flows by others since the flows
+	// were last read.
+	told bool
 	// lookedAt is when the switch was last read back, and took how long that
 	// took.
 	lookedAt time.Time
@@ -120,11 +123,23 @@ func (w *watch) report() *control.DriftStatus {
 	return s
 }
 
+// compare is compareFlows for flows that have been read just now: if the switch has
+// told of changes, there were some.
+func (w *watch) compare(believed, ours, foreign *flows.Set) []string {
+	differences := compareFlows(believed, ours, foreign)
+	if w.told && len(differences) == 0 {
+		differences = []string{"flows were changed, and changed back"}
+	}
+	w.told = false
+	return differences
+}
+
 // look reads the switch back and compares it with what the enforcer believes. If
 // it finds a difference, it has the bridge prepared anew, believes what it has
 // read and reports false: the caller then makes what differs from what is
 // desired. Connections that were made meanwhile are judged anew, and what NORMAL
-// has learned is forgotten, because neither may be what the agent's flows allow.
+// has learned is forgotten, because neither may be what the agent's flows allow;
+// that is so too where the flows were changed and are as before.
 func (e *enforcer) look(ctx context.Context) (agrees bool, err error) {
 	why := e.watch.doubt
 	e.watch.doubt = ""
@@ -140,11 +155,21 @@ func (e *enforcer) look(ctx context.Context) (agrees bool, err error) {
 		return false, err
 	}
 	e.drifted(missing)
+	// What was told before the barrier the flows show. Later reports stay, for
+	// another look.
+	if err := e.conn.Barrier(ctx); err != nil {
+		return false, err
+	}
+	select {
+	case <-e.conn.Foreign():
+		e.watch.told = true
+	default:
+	}
 	ours, foreign, err := e.conn.DumpAll(ctx)
 	if err != nil {
 		return false, err
 	}
-	differences := compareFlows(e.installed, ours, foreign)
+	differences := e.watch.compare(e.installed, ours, foreign)
 	e.noFlood = nil
 	if len(missing)+len(differences) == 0 {
 		return true, nil

@@ -96,18 +96,33 @@ func TestDriftIsPutRight(t *testing.T) {
 			}
 		}
 	}
-	// What is no difference changes nothing.
+	// Changes that somebody has undone may have let connections in.
 	before := r.epochs()
-	r.meddle(true, func(_, foreign *flows.Set) {
+	r.meddle(true, func(_, _ *flows.Set) {})
+	r.wait()
+	for port, e := range r.epochs() {
+		if e.Egress <= before[port].Egress || e.Ingress <= before[port].Ingress {
+			t.Errorf("changed and changed back: port %d had epochs %+v and has %+v", port, before[port], e)
+		}
+	}
+	if s := r.status(); s.Drift.Count != 4 || !strings.Contains(s.Drift.Last.What[0], "changed back") {
+		t.Errorf("%+v", s.Drift)
+	}
+	// What is no difference changes nothing.
+	before = r.epochs()
+	r.meddle(false, func(_, foreign *flows.Set) {
 		foreign.Put(flows.Flow{Key: flows.Key{Table: 77}, Actions: flows.NewActions(-1, flows.Normal())})
 	})
+	if err := r.c.do(t.Context(), func() { r.c.suspect("a test") }); err != nil {
+		t.Fatal(err)
+	}
 	r.wait()
 	for port, e := range r.epochs() {
 		if e != before[port] {
 			t.Errorf("port %d had epochs %+v and has %+v", port, before[port], e)
 		}
 	}
-	if s := r.status(); s.Drift.Count != 3 {
+	if s := r.status(); s.Drift.Count != 4 {
 		t.Errorf("%+v", s.Drift)
 	}
 }

@@ -67,7 +67,7 @@ var errFought = errors.New("somebody else changes the switch again and again")
 func (c *Controller) drifts() bool {
 	select {
 	case <-c.enforcer.conn.Foreign():
-		c.suspect("flows were changed by somebody else")
+		c.toldForeign()
 		c.look.Reset(max(c.enforcer.watch.pause(), 0))
 		return true
 	default:
