@@ -34,9 +34,9 @@ type Prepared struct {
 // other_config:disable-in-band to true, so that Open vSwitch adds no flows of its
 // own, adds the versions of OpenFlow that are needed to protocols, unless that is
 // empty, and gives each of the configured tables a Flow_Table row with its name and
-// prefixes. What is right already is not written; when everything is right,
-// nothing is. The rows of other tables, and what else is set in a row
-// (flow_limit, groups, ...), stay.
+// prefixes and without a flow_limit, by which the switch would refuse or remove
+// flows. What is right already is not written; when everything is right, nothing
+// is. The rows of other tables, and what else is set in a row (groups, ...), stay.
 //
 // All changes are one transaction, which fails and is tried again if somebody
 // else changed the bridge meanwhile. It raises next_cfg as ovs-vsctl does, and
@@ -155,7 +155,7 @@ func changes(p ovsdb.Picture, b *bridgeRow, tables []Table) (ops []ovsdb.Operati
 	for _, t := range tables {
 		ref := b.FlowTables[int(t.ID)]
 		have := ovsdb.Get[flowTableRow](p, flowTableTable, ref)
-		if have != nil && value(have.Name) == t.Name && slices.Equal(sorted(have.Prefixes), sorted(t.Prefixes)) {
+		if have != nil && value(have.Name) == t.Name && slices.Equal(sorted(have.Prefixes), sorted(t.Prefixes)) && have.FlowLimit == nil {
 			continue
 		}
 		wrong = append(wrong, t.Name)
@@ -168,7 +168,7 @@ func changes(p ovsdb.Picture, b *bridgeRow, tables []Table) (ops []ovsdb.Operati
 		numbers, refs[int(t.ID)] = append(numbers, int(t.ID)), ovsdb.UUID{GoUUID: name}
 	}
 	if len(wrong) > 0 {
-		missing = append(missing, "names or prefixes (Flow_Table) of the tables "+strings.Join(wrong, " "))
+		missing = append(missing, "names, prefixes or flow limits (Flow_Table) of the tables "+strings.Join(wrong, " "))
 	}
 	if len(refs) > 0 {
 		// The server collects a row that nothing refers to any more.
@@ -195,7 +195,7 @@ func (t Table) row() ovsdb.Row {
 	for _, p := range sorted(t.Prefixes) {
 		prefixes.GoSet = append(prefixes.GoSet, p)
 	}
-	return ovsdb.Row{"name": t.Name, "prefixes": prefixes}
+	return ovsdb.Row{"name": t.Name, "prefixes": prefixes, "flow_limit": ovsdb.Set{GoSet: []any{}}}
 }
 
 // sorted returns the set of the given texts in order.

@@ -59,9 +59,10 @@ type (
 		OutputVLAN *int    `ovsdb:"output_vlan"`
 	}
 	flowTableRow struct {
-		UUID     string   `ovsdb:"_uuid"`
-		Name     *string  `ovsdb:"name"`
-		Prefixes []string `ovsdb:"prefixes"`
+		UUID      string   `ovsdb:"_uuid"`
+		Name      *string  `ovsdb:"name"`
+		Prefixes  []string `ovsdb:"prefixes"`
+		FlowLimit *int     `ovsdb:"flow_limit"`
 	}
 	portRow struct {
 		UUID       string   `ovsdb:"_uuid"`
@@ -118,7 +119,7 @@ func (r *mirrorRow) CloneModel() ovsdb.Model {
 
 func (r *flowTableRow) CloneModel() ovsdb.Model {
 	c := *r
-	c.Name, c.Prefixes = pointer(r.Name), slices.Clone(r.Prefixes)
+	c.Name, c.Prefixes, c.FlowLimit = pointer(r.Name), slices.Clone(r.Prefixes), pointer(r.FlowLimit)
 	return &c
 }
 

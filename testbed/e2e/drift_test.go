@@ -79,6 +79,18 @@ func old(h *host) {
 	}
 }
 
+// limit has the switch keep one flow in each table of the agent.
+func limit(h *host) {
+	h.t.Helper()
+	out, err := h.ovs.Vsctl("--bare", "--columns=_uuid", "list", "Flow_Table")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, row := range strings.Fields(out) {
+		vsctl("set", "Flow_Table", row, "flow_limit=1", "overflow_policy=evict")(h)
+	}
+}
+
 // expires replaces a flow by one that is the same but for a timeout.
 func expires(h *host) {
 	h.t.Helper()
@@ -109,6 +121,7 @@ var drifts = []drift{
 	{"bridge added anew", readd, "bridge was deleted", true, false},
 	{"another protocol", vsctl("set", "Bridge", "br0", "protocols=OpenFlow13"), "protocols has no", false, false},
 	{"tables without names", vsctl("clear", "Bridge", "br0", "flow_tables"), "Flow_Table", false, false},
+	{"tables with a limit", limit, "flow limits", false, false},
 	{"in-band control", vsctl("remove", "Bridge", "br0", "other_config", "disable-in-band", "--", "set-manager", "ptcp:0:127.0.0.1"), "disable-in-band", false, false},
 }
 
