@@ -95,12 +95,15 @@ func (e *enforcer) prepare(ctx context.Context, patience time.Duration) (missing
 		if e.bridge != "" && e.bridge != p.UUID {
 			missing = append(missing, "the bridge was deleted and added again")
 		}
-		e.prepared, e.bridge = true, p.UUID
+		e.prepared, e.refused, e.bridge = true, false, p.UUID
 		return append(missing, p.Missing...), nil
 	case !e.prepared:
 		return nil, fmt.Errorf("prepare bridge %s in OVSDB: %w", e.cfg.Bridge, err)
 	default: // it has been set up before, and OVSDB may be away for long
-		e.log.Warn("bridge not prepared anew", zap.Error(err))
+		if !e.refused {
+			e.log.Warn("bridge not prepared anew", zap.Error(err))
+		}
+		e.refused = true
 		return nil, nil
 	}
 }

@@ -207,10 +207,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		case <-dead:
 			c.disconnected(errors.New("the OpenFlow connection ended"))
 		case <-portStatus:
-			// A port that was removed and added again may look the same in
-			// OVSDB, but has lost its configuration.
-			c.enforcer.noFlood = nil
-			c.change()
+			c.portsMoved()
 		case <-foreign:
 			c.toldForeign()
 		case <-count.C:
@@ -275,6 +272,14 @@ func (c *Controller) suspect(why string) {
 	}
 }
 
+// portsMoved takes the switch's report that a port has come, gone or changed. A port
+// that was removed and added again may look the same in OVSDB, but has lost its
+// configuration.
+func (c *Controller) portsMoved() {
+	c.enforcer.noFlood = nil
+	c.change()
+}
+
 // toldForeign takes the switch's report that somebody else has changed flows.
 func (c *Controller) toldForeign() {
 	c.enforcer.watch.told = true
@@ -287,7 +292,11 @@ func (c *Controller) watch(ctx context.Context) {
 	if c.phase != settled || e.conn == nil {
 		return
 	}
-	if e.watch.due(e.conn.Watched()) {
+	switch {
+	case e.refused && c.cfg.Database.Status().Connected:
+		c.suspect("the bridge was not prepared anew")
+		return
+	case e.watch.due(e.conn.Watched()):
 		c.suspect("it was time to look")
 		return
 	}
@@ -370,11 +379,15 @@ func (c *Controller) reconcile(ctx context.Context) {
 	c.tellSource()
 	if err == nil {
 		c.phase, c.backoff, c.lastErr = settled, 0, ""
+		log := c.log
 		if made.repaired {
+			if len(c.history.what) == 0 && c.enforcer.watch.fought() {
+				log = zap.NewNop() // it has been said that there is no end
+			}
 			c.history.note("what somebody else changed")
 			c.history.begin(c.enforcer.watch.last.Time)
 		}
-		c.history.report(c.log, made, c.enforcer.installed.Len(), c.desired.held != nil)
+		c.history.report(log, made, c.enforcer.installed.Len(), c.desired.held != nil)
 		c.first.Do(func() { close(c.enforcing) })
 		c.confirm()
 		return

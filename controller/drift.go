@@ -253,7 +253,7 @@ func compareFlows(believed, ours, foreign *flows.Set) []string {
 	say := func(what string, fs []flows.Flow) {
 		switch n := len(fs); {
 		case n == 1:
-			out = append(out, fmt.Sprintf("1 flow %s: %s", what, fs[0]))
+			out = append(out, fmt.Sprintf("1 flow %s: %s", what, shortFlow(fs[0])))
 		case n > 1:
 			out = append(out, fmt.Sprintf("%d flows %s: %s", n, what, someFlows(fs)))
 		}
@@ -270,10 +270,20 @@ func someFlows(fs []flows.Flow) string {
 	const few = 3
 	var texts []string
 	for _, f := range fs[:min(len(fs), few)] {
-		texts = append(texts, f.String())
+		texts = append(texts, shortFlow(f))
 	}
 	if more := len(fs) - few; more > 0 {
 		texts = append(texts, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(texts, " | ")
+}
+
+// shortFlow is the text of a flow, which may be somebody else's and of any length.
+func shortFlow(f flows.Flow) string {
+	const enough = 400
+	text := f.String()
+	if len(text) > enough {
+		text = fmt.Sprintf("%s... (%d bytes)", text[:enough], len(text))
+	}
+	return text
 }

@@ -44,6 +44,7 @@ type enforcer struct {
 	compiler *compile.Compiler
 	takeover takeover
 	prepared bool   // the bridge was set up in OVSDB at least once
+	refused  bool   // OVSDB did not answer, or refused, the last time
 	bridge   string // the UUID of the bridge then
 	mine     bool   // the bridge has, or had, flows of an agent
 	force    bool   // flows of others are removed although it is not mine
@@ -101,6 +102,10 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 			return outcome{}, err
 		}
 	}
+	undone := e.refused && ports.Bridge.Unprepared != ""
+	if undone {
+		e.drifted([]string{ports.Bridge.Unprepared})
+	}
 	// First of all NORMAL must not flood to a port that is not trusted.
 	if e.noFlood == nil || !maps.Equal(e.noFlood, h.noFlood) {
 		if err := e.conn.NoFlood(ctx, h.noFlood); err != nil {
@@ -138,7 +143,9 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 	clear(e.flushes)
 	delta.ApplyTo(e.installed)
 	e.foreign, e.force, e.mine = nil, false, true
-	out.repaired = e.watch.putRight(e.log)
+	if !undone {
+		out.repaired = e.watch.putRight(e.log)
+	}
 	return out, nil
 }
 

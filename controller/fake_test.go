@@ -170,6 +170,7 @@ type fakeDatabase struct {
 	snapshots chan vswitch.Snapshot
 	seq       atomic.Uint64
 	prepared  atomic.Int32 // how often Prepare was called
+	refuses   atomic.Bool  // Prepare fails
 }
 
 func (d *fakeDatabase) Snapshots() <-chan vswitch.Snapshot { return d.snapshots }
@@ -178,6 +179,9 @@ func (d *fakeDatabase) Sync(context.Context) (uint64, error) { return d.seq.Load
 
 func (d *fakeDatabase) Prepare(context.Context) (vswitch.Prepared, error) {
 	d.prepared.Add(1)
+	if d.refuses.Load() {
+		return vswitch.Prepared{}, errors.New("not now")
+	}
 	return vswitch.Prepared{}, nil
 }
 

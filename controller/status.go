@@ -127,7 +127,7 @@ func (c *Controller) status() control.Status {
 		s.State, s.Reason, s.Held = "held", "the newest policy waits for ovs-sg release: "+held.Reason, &held
 	case c.enforcer.watch.fought():
 		s.State, s.Reason = "drifted", errFought.Error()
-	case c.phase == settled:
+	case c.phase == settled && c.enforcer.watch.found == nil:
 		s.State = "enforcing"
 	case c.enforcer.watch.found != nil:
 		s.State = "drifted"

@@ -62,16 +62,21 @@ func (c *Controller) Wait(ctx context.Context) error {
 // errFought is the answer to waits while the agent cannot promise anything.
 var errFought = errors.New("somebody else changes the switch again and again")
 
-// drifts says whether the switch has told of changes by others: it has told of
-// those before a barrier by the time of the barrier's reply.
+// drifts says whether the switch has told of changes by others, ports included, or
+// whether such a change is not put right yet. The switch has told of changes before
+// a barrier by the time of the barrier's reply.
 func (c *Controller) drifts() bool {
 	select {
 	case <-c.enforcer.conn.Foreign():
 		c.toldForeign()
 		c.look.Reset(max(c.enforcer.watch.pause(), 0))
 		return true
+	case <-c.enforcer.conn.PortStatus():
+		c.portsMoved()
+		c.look.Reset(0)
+		return true
 	default:
-		return c.enforcer.watch.doubt != ""
+		return c.enforcer.watch.doubt != "" || c.enforcer.watch.found != nil
 	}
 }
 
