@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -46,6 +47,7 @@ type Client struct {
 	config    Config
 	db        *ovsdb.Client
 	snapshots chan Snapshot
+	owed      atomic.Bool // ovs-vswitchd may not have applied what Prepare wrote
 
 	mu      sync.Mutex
 	last    Snapshot // the last one delivered; Seq is 0 if none was

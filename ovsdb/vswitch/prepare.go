@@ -41,7 +41,8 @@ type Prepared struct {
 // All changes are one transaction, which fails and is tried again if somebody
 // else changed the bridge meanwhile. It raises next_cfg as ovs-vsctl does, and
 // Prepare then waits until ovs-vswitchd has applied the changes, because a change
-// of fail_mode flushes all flows. Prepare waits for a connection if there is none.
+// of fail_mode flushes all flows; if it cannot, the next call waits for that, too.
+// Prepare waits for a connection if there is none.
 // The error wraps ErrNoBridge when there is no such bridge; when the connection
 // breaks meanwhile it is not known whether the changes were made: call it again.
 func (c *Client) Prepare(ctx context.Context) (Prepared, error) {
@@ -50,8 +51,10 @@ func (c *Client) Prepare(ctx context.Context) (Prepared, error) {
 		if refused, ok := errors.AsType[*ovsdb.TransactError](err); ok && refused.Kind == "timed out" {
 			continue // the wait operation has failed: the bridge has changed
 		}
-		if err == nil && len(done.Missing) > 0 {
-			err = c.WaitApplied(ctx)
+		if err == nil && c.owed.Load() {
+			if err = c.WaitApplied(ctx); err == nil {
+				c.owed.Store(false)
+			}
 		}
 		if err != nil {
 			return Prepared{}, fmt.Errorf("prepare bridge %s: %w", c.config.Bridge, err)
@@ -77,6 +80,7 @@ func (c *Client) prepare(ctx context.Context) (Prepared, error) {
 			if len(ops) == 0 {
 				return Prepared{UUID: b.UUID}, nil
 			}
+			c.owed.Store(true)
 			_, err := c.db.Transact(ctx, ops...)
 			return Prepared{UUID: b.UUID, Missing: missing}, err
 		}
