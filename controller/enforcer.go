@@ -253,18 +253,23 @@ func (e *enforcer) revalidate(ctx context.Context, ports *vswitch.Snapshot, h ho
 	if e.cfg.Daemon != nil {
 		// NORMAL learns from infrastructure ports alone, but it may have
 		// learned more while the bridge was not the agent's or a port was
-		// trusted.
+		// trusted. It goes on to learn as long as there are megaflows of then,
+		// and those of now may go by what it has learned.
 		untrusted := e.infra == nil
 		for p := range e.infra {
 			untrusted = untrusted || !infra[p]
+		}
+		purge := ports.Quirks().StaleMegaflows
+		if !e.revalidated || untrusted {
+			if err := e.cfg.Daemon.Settle(ctx, purge); err != nil {
+				return err
+			}
 		}
 		if untrusted {
 			if err := e.cfg.Daemon.FlushFDB(ctx); err != nil {
 				return err
 			}
-		}
-		if !e.revalidated {
-			if err := e.cfg.Daemon.Settle(ctx, ports.Quirks().StaleMegaflows); err != nil {
+			if err := e.cfg.Daemon.Settle(ctx, purge); err != nil {
 				return err
 			}
 		}

@@ -2,9 +2,14 @@ package e2e
 
 import (
 	"bytes"
+	"context"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
 // Connections that were made while somebody else's flows let them in end when the
@@ -83,4 +88,47 @@ func TestForgedConnection(t *testing.T) {
 		})
 	}
 	h.t = t
+}
+
+// What NORMAL has learned from a VM by somebody else's flow is forgotten, although
+// the VM goes on sending: the last statistics of old megaflows make NORMAL learn.
+func TestForgedAddresses(t *testing.T) {
+	h := protocolHost(t)
+	a, b := h.vms["a"], h.vms["b"]
+	var frames [][]byte
+	for i := range 1000 {
+		mac := net.HardwareAddr{2, 9, 9, 9, byte(i >> 8), byte(i)}
+		frames = append(frames, testbed.Packet{SrcMAC: mac, DstMAC: b.MAC}.ARP(testbed.ARPReply, mac, a.Addr4(), b.MAC, b.Addr4()))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			for i := 0; i < len(frames); i += 50 {
+				_ = a.Send(frames[i : i+50]...)
+			}
+		}
+	}()
+	defer func() { cancel(); <-ended }()
+	learned := func() int {
+		t.Helper()
+		out, err := h.ovs.Appctl("fdb/show", h.ovs.Bridge())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(out, "02:09:09:09:")
+	}
+	for range 3 {
+		h.signal(syscall.SIGSTOP)
+		ofctl("add-flow", "table=0,priority=65535,actions=NORMAL")(h)
+		if err := testbed.Poll(within(t, 20*time.Second), time.Millisecond, func() (bool, error) { return learned() == len(frames), nil }); err != nil {
+			t.Fatalf("%d addresses are learned: %v", learned(), err)
+		}
+		h.signal(syscall.SIGCONT)
+		h.inForce()
+		if n := learned(); n > 0 {
+			t.Errorf("%d addresses stay learned", n)
+		}
+	}
 }
