@@ -359,6 +359,15 @@ func (c *Controller) reconcile(ctx context.Context) {
 		c.phase, c.lastErr = failed, "bridge "+c.cfg.Bridge+" does not exist"
 		return
 	}
+	if c.ports.Bridge.Taken {
+		c.enforcer.disconnect()
+		reason := "another agent enforces on bridge " + c.cfg.Bridge + ": it holds the lock in OVSDB; waiting until it ends"
+		if reason != c.lastErr {
+			c.log.Warn(reason)
+		}
+		c.phase, c.lastErr = failed, reason
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
 	defer cancel()
 	c.busySince.Store(time.Now().UnixNano())

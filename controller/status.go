@@ -152,6 +152,9 @@ func (c *Controller) status() control.Status {
 	}
 	s.Drift = c.enforcer.watch.report()
 	if c.ports != nil {
+		for _, name := range c.ports.Absent {
+			s.Warnings = append(s.Warnings, "uplink "+name+": no such interface or port on bridge "+c.cfg.Bridge)
+		}
 		for _, b := range c.ports.Bypasses {
 			s.Warnings = append(s.Warnings, "bridge "+c.cfg.Bridge+": "+b)
 		}

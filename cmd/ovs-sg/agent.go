@@ -90,9 +90,16 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		mgmt = "unix:" + filepath.Join(rundir, a.Bridge+".mgmt")
 	}
 	db, err := vswitch.New(vswitch.Config{Endpoint: a.OVSDB, Bridge: a.Bridge, Uplinks: a.Uplink,
-		MaxOFPort: flows.MaxOFPort, Tables: controller.FlowTables(), Logger: log.Named("ovsdb")})
+		MaxOFPort: flows.MaxOFPort, Exclusive: true, Tables: controller.FlowTables(), Logger: log.Named("ovsdb")})
 	if err != nil {
 		return err
+	}
+	if a.StateDir != "" {
+		lock, err := lockState(a.StateDir)
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
 	}
 	source, err := dirsource.New(dirsource.Config{
 		Dir: a.PolicyDir, StateDir: a.StateDir, Guarded: a.MaxRevoke > 0, Watch: dirsource.Options{Resync: a.Resync}, Logger: log,
