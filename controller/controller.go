@@ -84,6 +84,8 @@ type Config struct {
 	Dial   func(ctx context.Context, datapathType string) (Switch, error)
 	Daemon Daemon
 	Policy policy.Options
+	// Salt is as in compile.Compiler; 0: none.
+	Salt uint16
 	// DHCPServers are as in flows.Host.
 	DHCPServers []netip.Addr
 	// MaxRevoke is the share (0 to 1) of the rules in force that a change of

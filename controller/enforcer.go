@@ -54,7 +54,11 @@ type enforcer struct {
 }
 
 func newEnforcer(cfg Config) enforcer {
-	return enforcer{cfg: cfg, log: cfg.Logger, compiler: compile.New(), flushes: flushes{}}
+	compiler := compile.New()
+	if cfg.Salt > 0 {
+		compiler.Salt(cfg.Salt)
+	}
+	return enforcer{cfg: cfg, log: cfg.Logger, compiler: compiler, flushes: flushes{}}
 }
 
 // outcome is what an apply did.

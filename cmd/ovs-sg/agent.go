@@ -120,6 +120,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		Daemon:    vswitchd{unixctl.NewVswitchd(rundir, a.Unixctl), a.Bridge},
 		Policy:    policy.Options{DefaultGroup: a.DefaultGroup, DefaultContent: content},
 		MaxRevoke: float64(a.MaxRevoke) / 100, DHCPServers: a.DHCPServer,
+		Salt:   uint16(1 + flows.Hash("bridge "+a.Bridge)%1023),
 		Logger: log,
 	})
 	// The source ends after the controller, which tells it what is enforced.
