@@ -33,6 +33,8 @@ type Switch interface {
 	// FlushAddr forgets the connections of a zone from or to an address. The
 	// error wraps errors.ErrUnsupported where the switch cannot do it.
 	FlushAddr(ctx context.Context, zone uint16, addr netip.Addr) error
+	// Nudge makes the switch translate all megaflows anew.
+	Nudge(context.Context) error
 	// PortStatus receives after a port has come, gone or changed.
 	PortStatus() <-chan struct{}
 	// Done is closed when the connection is dead.
@@ -44,9 +46,15 @@ type Switch interface {
 type Daemon interface {
 	// FlushFDB makes NORMAL forget the MAC addresses that it has learned.
 	FlushFDB(context.Context) error
-	// Settle returns when no megaflow is older than the flows in force;
-	// purge throws all megaflows away instead of revalidating them.
-	Settle(ctx context.Context, purge bool) error
+	// Turn returns when the main loop has begun another turn, and so has told
+	// the threads that make megaflows of every change of flows before.
+	Turn(context.Context) error
+	// AwaitRound returns when a round of the revalidators has ended; nudge is
+	// called during the wait, to wake them. The error wraps
+	// errors.ErrUnsupported where ovs-vswitchd cannot wait.
+	AwaitRound(ctx context.Context, nudge func(context.Context) error) error
+	// Purge throws all megaflows away.
+	Purge(context.Context) error
 }
 
 // Database is the bridge in OVSDB.

@@ -247,7 +247,7 @@ func (e *enforcer) revalidate(ctx context.Context, ports *vswitch.Snapshot, h ho
 			}
 		}
 		if !e.revalidated {
-			if err := e.cfg.Daemon.Settle(ctx, ports.Quirks().StaleMegaflows); err != nil {
+			if err := e.confirm(ctx, ports.Quirks().StaleMegaflows); err != nil {
 				return err
 			}
 		}

@@ -94,6 +94,8 @@ func (c *fakeConn) Apply(_ context.Context, d flows.Delta) error {
 
 func (c *fakeConn) Barrier(context.Context) error { return nil }
 
+func (c *fakeConn) Nudge(context.Context) error { return nil }
+
 func (c *fakeConn) NoFlood(_ context.Context, ports map[uint32]bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

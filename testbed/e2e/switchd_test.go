@@ -121,6 +121,7 @@ func (a *appctl) times(command string) int {
 // datapath goes on with mixed-up megaflows.
 func TestPurgeIsNotForgotten(t *testing.T) {
 	h := newHost(t, testbed.Options{})
+	h.setVersion("3.1.0")
 	h.vm("server", 21)
 	h.write("vms.yaml", streamVMs)
 	h.write("groups.yaml", clientGroups)
