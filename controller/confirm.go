@@ -40,7 +40,7 @@ func (e *enforcer) confirm(ctx context.Context, stale bool) error {
 		purges = 1
 	}
 	for range 2 {
-		err := d.AwaitRound(ctx, e.conn.Nudge)
+		err := d.AwaitRound(ctx, e.conn.Nudge, e.conn.Barrier)
 		if errors.Is(err, errors.ErrUnsupported) {
 			purges++
 			break

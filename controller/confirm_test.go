@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
@@ -16,6 +17,16 @@ type scriptedDaemon struct {
 	types  int
 	called []string
 	nudged int
+
+	mu                sync.Mutex
+	version, features string
+	err               error // of Describe
+}
+
+func (d *scriptedDaemon) Describe(context.Context) (version, features string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.version, d.features, d.err
 }
 
 func (d *scriptedDaemon) FlushFDB(context.Context) error { return nil }
@@ -24,7 +35,7 @@ func (d *scriptedDaemon) Turn(context.Context) error { return d.note("turn") }
 
 func (d *scriptedDaemon) Purge(context.Context) error { return d.note("purge") }
 
-func (d *scriptedDaemon) AwaitRound(ctx context.Context, nudge func(context.Context) error) error {
+func (d *scriptedDaemon) AwaitRound(ctx context.Context, nudge, _ func(context.Context) error) error {
 	if d.types > 1 {
 		return fmt.Errorf("several types: %w", errors.ErrUnsupported)
 	}

@@ -33,6 +33,8 @@ type Switch interface {
 	// FlushAddr forgets the connections of a zone from or to an address. The
 	// error wraps errors.ErrUnsupported where the switch cannot do it.
 	FlushAddr(ctx context.Context, zone uint16, addr netip.Addr) error
+	// Version is that of Open vSwitch, such as 3.1.0, in its own words.
+	Version() string
 	// Nudge makes the switch translate all megaflows anew.
 	Nudge(context.Context) error
 	// PortStatus receives after a port has come, gone or changed.
@@ -44,15 +46,20 @@ type Switch interface {
 
 // Daemon is what only the control socket of ovs-vswitchd can do.
 type Daemon interface {
+	// Describe returns the version of Open vSwitch, such as 3.1.0, and what
+	// the datapath of the bridge can do, as dpif/show-dp-features says it;
+	// empty if there is no such bridge yet.
+	Describe(context.Context) (version, features string, err error)
 	// FlushFDB makes NORMAL forget the MAC addresses that it has learned.
 	FlushFDB(context.Context) error
 	// Turn returns when the main loop has begun another turn, and so has told
 	// the threads that make megaflows of every change of flows before.
 	Turn(context.Context) error
-	// AwaitRound returns when a round of the revalidators has ended; nudge is
-	// called during the wait, to wake them. The error wraps
-	// errors.ErrUnsupported where ovs-vswitchd cannot wait.
-	AwaitRound(ctx context.Context, nudge func(context.Context) error) error
+	// AwaitRound returns when a round of the revalidators has ended; during
+	// the wait nudge is called once, to wake them, and wake again and again,
+	// to wake the main loop. The error wraps errors.ErrUnsupported where
+	// ovs-vswitchd cannot wait.
+	AwaitRound(ctx context.Context, nudge, wake func(context.Context) error) error
 	// Purge throws all megaflows away.
 	Purge(context.Context) error
 }

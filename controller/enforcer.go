@@ -35,6 +35,7 @@ type enforcer struct {
 	log *zap.Logger
 
 	conn      Switch          // nil: not connected
+	release   string          // of the Open vSwitch that was connected last, in its own words
 	noFlood   map[uint32]bool // as set over conn; nil: unknown
 	infra     map[uint32]bool // the ports that NORMAL may have learned from; nil: unknown
 	installed *flows.Set      // nil: unknown
@@ -82,9 +83,15 @@ func (e *enforcer) close() {
 func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapshot, h host) (outcome, error) {
 	var foreign *flows.Set
 	connected := e.conn != nil
+	if err := e.check(ctx, ports); err != nil {
+		return outcome{}, err
+	}
 	if !connected {
 		c, err := e.connect(ctx, ports.Bridge.DatapathType)
 		if err != nil {
+			return outcome{}, err
+		}
+		if err := e.checkSwitch(ctx, ports, c); err != nil {
 			return outcome{}, err
 		}
 		e.conn, e.noFlood, e.installed, foreign = c.conn, nil, c.installed, c.foreign
@@ -141,7 +148,7 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 	} else {
 		e.flushes.endpoints(change.Endpoints)
 	}
-	host := flows.Host{Infra: h.infra, Userspace: ports.Quirks().HoldsFragments}
+	host := flows.Host{Infra: h.infra, Userspace: e.quirks(ports).HoldsFragments}
 	delta, alone, err := e.compiler.Update(change, host)
 	if e.compiler.Wrapped() {
 		e.flushes.everything()
@@ -247,7 +254,7 @@ func (e *enforcer) revalidate(ctx context.Context, ports *vswitch.Snapshot, h ho
 			}
 		}
 		if !e.revalidated {
-			if err := e.confirm(ctx, ports.Quirks().StaleMegaflows); err != nil {
+			if err := e.confirm(ctx, e.quirks(ports).StaleMegaflows); err != nil {
 				return err
 			}
 		}

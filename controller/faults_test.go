@@ -133,11 +133,15 @@ func (d faultyDatabase) Prepare(ctx context.Context, tables []vswitch.Table) err
 
 type faultyDaemon struct{ f *faults }
 
+func (d faultyDaemon) Describe(context.Context) (version, features string, err error) {
+	return "3.1.0", "", d.f.at("describe")
+}
+
 func (d faultyDaemon) FlushFDB(context.Context) error { return d.f.at("flush fdb") }
 
 func (d faultyDaemon) Turn(context.Context) error { return d.f.at("turn") }
 
-func (d faultyDaemon) AwaitRound(ctx context.Context, nudge func(context.Context) error) error {
+func (d faultyDaemon) AwaitRound(ctx context.Context, nudge, _ func(context.Context) error) error {
 	if err := d.f.at("round"); err != nil {
 		return err
 	}
@@ -151,7 +155,7 @@ func (d faultyDaemon) Purge(context.Context) error { return d.f.at("purge") }
 // error.
 func TestErrorsAnywhere(t *testing.T) {
 	bridge := vswitch.Bridge{Name: "br0", Exists: true, FailMode: "secure"}
-	for _, op := range []string{"prepare", "dial", "dump", "no-flood", "flush zone", "flush addr", "apply before", "apply after", "flush fdb", "turn", "round", "nudge", "barrier"} {
+	for _, op := range []string{"prepare", "dial", "dump", "no-flood", "flush zone", "flush addr", "apply before", "apply after", "flush fdb", "describe", "turn", "round", "nudge", "barrier"} {
 		for _, atStart := range []bool{false, true} {
 			t.Run(op+map[bool]string{false: ", later", true: ", at the start"}[atStart], func(t *testing.T) {
 				f := &faults{}

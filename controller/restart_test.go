@@ -225,6 +225,10 @@ func TestHeldIsNotKept(t *testing.T) {
 // settler is a Daemon. If hang is set, Turn says so and waits for its end.
 type settler struct{ hang atomic.Pointer[chan struct{}] }
 
+func (s *settler) Describe(context.Context) (version, features string, err error) {
+	return "3.1.0", "", nil
+}
+
 func (s *settler) FlushFDB(context.Context) error { return nil }
 
 func (s *settler) Turn(ctx context.Context) error {
@@ -236,7 +240,7 @@ func (s *settler) Turn(ctx context.Context) error {
 	return nil
 }
 
-func (s *settler) AwaitRound(ctx context.Context, nudge func(context.Context) error) error {
+func (s *settler) AwaitRound(ctx context.Context, nudge, _ func(context.Context) error) error {
 	return nudge(ctx)
 }
 

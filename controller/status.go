@@ -143,9 +143,9 @@ func (c *Controller) status() control.Status {
 		s.Warnings = append(s.Warnings, p.Error())
 	}
 	if c.ports != nil {
-		s.OVS, s.Datapath = c.ports.OVSVersion, c.ports.Bridge.DatapathType
+		s.OVS, s.Datapath = c.enforcer.version(c.ports), c.ports.Bridge.DatapathType
 		s.Ports = c.portStatus()
-		if c.ports.Quirks().StaleMegaflows {
+		if c.enforcer.quirks(c.ports).StaleMegaflows {
 			s.Notes = append(s.Notes, purgeNote)
 		}
 	}

@@ -29,6 +29,11 @@ type vswitchd struct {
 	bridge string
 }
 
+// Describe implements controller.Daemon.
+func (v vswitchd) Describe(ctx context.Context) (version, features string, err error) {
+	return v.Vswitchd.Describe(ctx, v.bridge)
+}
+
 // FlushFDB implements controller.Daemon.
 func (v vswitchd) FlushFDB(ctx context.Context) error {
 	_, err := v.Call(ctx, "fdb/flush", v.bridge)

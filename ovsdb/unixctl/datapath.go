@@ -5,7 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"time"
 )
+
+// Describe returns the version of Open vSwitch, such as 3.1.0, and what the
+// datapath of a bridge can do, as dpif/show-dp-features says it; empty if there is
+// no such bridge.
+func (v *Vswitchd) Describe(ctx context.Context, bridge string) (version, features string, err error) {
+	if version, err = v.Call(ctx, "version"); err != nil {
+		return "", "", err
+	}
+	// The first line is: ovs-vswitchd (Open vSwitch) 3.1.0
+	first, _, _ := strings.Cut(version, "\n")
+	version = first[strings.LastIndexByte(first, ' ')+1:]
+	features, err = v.Call(ctx, "dpif/show-dp-features", bridge)
+	if _, refused := errors.AsType[*Error](err); refused {
+		err = nil
+	}
+	return version, features, err
+}
 
 // oneTurn is how many commands of a connection a daemon runs in one turn of its
 // main loop at the most (run_connection in lib/unixctl.c, since 2.0).
@@ -23,14 +42,43 @@ func (v *Vswitchd) Turn(ctx context.Context) error {
 	return err
 }
 
+// wakeInterval is how often the main loop is woken while it waits for a round.
+const wakeInterval = 2 * time.Millisecond
+
 // AwaitRound returns when a round of the revalidators has ended that was under way
-// at the call or began after it. The revalidators may rest for half a second;
-// nudge is called while ovs-vswitchd is already waiting, to wake them.
+// at the call or began after it. The revalidators may rest for half a second:
+// nudge is called while ovs-vswitchd is already waiting, and wakes them. The main
+// loop, which answers, may miss the end of a round and go to sleep as well (it looks
+// at the number of rounds twice in a turn, and only waits for those after the second
+// look): wake is called again and again, and gives the loop something to do.
 //
 // Where ovs-vswitchd has datapaths of several types it cannot wait, and the error
 // wraps [errors.ErrUnsupported].
-func (v *Vswitchd) AwaitRound(ctx context.Context, nudge func(context.Context) error) error {
-	_, err := v.do(ctx, call{method: "revalidator/wait", sent: func() error { return nudge(ctx) }})
+func (v *Vswitchd) AwaitRound(ctx context.Context, nudge, wake func(context.Context) error) error {
+	answered := make(chan struct{})
+	var waking sync.WaitGroup
+	_, err := v.do(ctx, call{method: "revalidator/wait", sent: func() error {
+		if err := nudge(ctx); err != nil {
+			return err
+		}
+		waking.Go(func() {
+			tick := time.NewTicker(wakeInterval)
+			defer tick.Stop()
+			for {
+				select {
+				case <-answered:
+					return
+				case <-tick.C:
+				}
+				if wake(ctx) != nil {
+					return
+				}
+			}
+		})
+		return nil
+	}})
+	close(answered)
+	waking.Wait()
 	if refused, ok := errors.AsType[*Error](err); ok && strings.Contains(refused.Message, "multiple udpifs") {
 		return fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
 	}

@@ -36,19 +36,28 @@ func TestDatapath(t *testing.T) {
 		cmd.Env = append(os.Environ(), "OVS_RUNDIR="+dir)
 		return cmd.Run()
 	}
-	const rounds = 5
-	begun := time.Now()
+	other := NewVswitchd(dir, "")
+	wake := func(ctx context.Context) error {
+		_, err := other.Call(ctx, "version")
+		return err
+	}
+	const rounds = 12
+	slow := 0
 	for range rounds {
-		if err := v.AwaitRound(ctx, nudge); err != nil {
+		begun := time.Now()
+		if err := v.AwaitRound(ctx, nudge, wake); err != nil {
 			t.Fatal(err)
 		}
+		if time.Since(begun) > 400*time.Millisecond {
+			slow++
+		}
 	}
-	// Nobody who waits for revalidators at rest gets away with so little.
-	if took := time.Since(begun); nudged != rounds || took > rounds*300*time.Millisecond {
-		t.Errorf("%d rounds with %d nudges took %v", rounds, nudged, took)
+	// Revalidators at rest rest for 500 ms; one time this may be the machine.
+	if nudged != rounds || slow > 1 {
+		t.Errorf("%d rounds with %d nudges, %d of them slow", rounds, nudged, slow)
 	}
 	failed := errors.New("no nudge")
-	if err := v.AwaitRound(ctx, func(context.Context) error { return failed }); !errors.Is(err, failed) {
+	if err := v.AwaitRound(ctx, func(context.Context) error { return failed }, wake); !errors.Is(err, failed) {
 		t.Errorf("with a nudge that fails: %v", err)
 	}
 	if err := v.Purge(ctx); err != nil { // the next call connects anew
@@ -56,7 +65,7 @@ func TestDatapath(t *testing.T) {
 	}
 
 	vsctl(t, dir, "add-br", "br1", "--", "set", "Bridge", "br1", "datapath_type=netdev")
-	if err := v.AwaitRound(ctx, nudge); !errors.Is(err, errors.ErrUnsupported) {
+	if err := v.AwaitRound(ctx, nudge, wake); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("with two datapath types: %v", err)
 	}
 	if err := v.Turn(ctx); err != nil {
