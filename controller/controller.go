@@ -79,8 +79,8 @@ type Database interface {
 	Status() vswitch.Status
 }
 
-// Config is what a Controller works with. All but Daemon, Policy and the last
-// three must be set.
+// Config is what a Controller works with. All but Daemon, Policy and those
+// from MaxRevoke on must be set.
 type Config struct {
 	Bridge   string
 	Source   policy.Source
@@ -93,8 +93,12 @@ type Config struct {
 	// policy may remove without being held; 0: no change is ever held.
 	MaxRevoke float64
 	Logger    *zap.Logger
-	// ApplyTimeout bounds one round with the switch; a minute if zero.
+	// ApplyTimeout bounds what is asked of the switch before compiling, and
+	// again what is asked after it; a minute if zero. Compiling takes as long as
+	// it takes.
 	ApplyTimeout time.Duration
+
+	compiling func() // for tests: called before each compilation, if set
 }
 
 // phase is what the loop knows of the newest inputs.
@@ -124,10 +128,8 @@ type Controller struct {
 	enforcing chan struct{} // closed when the first policy is in force
 	first     sync.Once     // to close enforcing
 
-	// Status reads these while the loop is busy: since when it has waited for
-	// the switch, in Unix nanoseconds, 0 if it does not wait, and what it said
-	// last.
-	busySince  atomic.Int64
+	// lastStatus is what the loop said last. Status reads it while the loop is
+	// busy.
 	lastStatus atomic.Pointer[control.Status]
 
 	// What follows belongs to the goroutine of Run.
@@ -138,6 +140,7 @@ type Controller struct {
 	desired  desired
 	enforcer enforcer
 	waits    waits
+	asks     []ask // for the status, not yet answered
 	history  history
 
 	retry   *time.Timer
@@ -221,6 +224,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		if c.phase == changed {
 			c.reconcile(ctx)
 		}
+		c.answer()
 	}
 }
 
@@ -318,11 +322,8 @@ func (c *Controller) reconcile(ctx context.Context) {
 		c.phase, c.lastErr = failed, "bridge "+c.cfg.Bridge+" does not exist"
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
-	defer cancel()
-	c.busySince.Store(time.Now().UnixNano())
 	made, err := c.enforcer.apply(ctx, &c.desired, c.ports, c.host)
-	c.busySince.Store(0)
+	c.enforcer.activity.end()
 	c.tellSource()
 	if err == nil {
 		c.phase, c.backoff, c.lastErr = settled, 0, ""

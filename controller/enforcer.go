@@ -47,10 +47,12 @@ type enforcer struct {
 	// revalidated: the datapath has followed the last change of flows.
 	revalidated bool
 	flushes     flushes
+
+	activity *activity
 }
 
 func newEnforcer(cfg Config) enforcer {
-	return enforcer{cfg: cfg, log: cfg.Logger, compiler: compile.New(), flushes: flushes{}}
+	return enforcer{cfg: cfg, log: cfg.Logger, compiler: compile.New(), flushes: flushes{}, activity: &activity{}}
 }
 
 // outcome is what an apply did.
@@ -80,7 +82,9 @@ func (e *enforcer) close() {
 // apply makes the switch enforce what is desired for the ports of the host. The
 // order of its steps is what makes it safe: no packet may reach a port that
 // must not have it, at any moment between them.
-func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapshot, h host) (outcome, error) {
+func (e *enforcer) apply(begun context.Context, d *desired, ports *vswitch.Snapshot, h host) (outcome, error) {
+	ctx, cancel := e.limit(begun)
+	defer cancel()
 	var foreign *flows.Set
 	connected := e.conn != nil
 	if err := e.check(ctx, ports); err != nil {
@@ -105,6 +109,10 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 	}
 
 	started := time.Now()
+	e.activity.begin("compiling")
+	if e.cfg.compiling != nil {
+		e.cfg.compiling()
+	}
 	change := d.update(h.vifs)
 	local := d.resolver.Local()
 	delta, err := e.compile(change, local, ports, h, foreign, connected)
@@ -112,6 +120,8 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 		return outcome{}, err
 	}
 	out := outcome{delta: delta, compiled: time.Since(started)}
+	ctx, cancel = e.limit(begun)
+	defer cancel()
 	targets := e.flushes.targets()
 	if err := e.flush(ctx, local, targets); err != nil {
 		return outcome{}, err
@@ -132,6 +142,12 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 	clear(e.flushes)
 	delta.ApplyTo(e.installed)
 	return out, nil
+}
+
+// limit bounds what is asked of the switch next.
+func (e *enforcer) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	e.activity.begin("waiting for the switch")
+	return context.WithTimeout(ctx, e.cfg.ApplyTimeout)
 }
 
 // compile takes a change of the model in and returns the flows that change with

@@ -2,7 +2,7 @@ package controller
 
 import (
 	"context"
-	"runtime"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +27,11 @@ const manyUnits = 100
 //
 // Unless all is true, a status of many units leaves out the accepted ones.
 func (c *Controller) Status(ctx context.Context, all bool) (control.Status, error) {
-	counts, files, seq := unitStatus(c.cfg.Source, all)
+	most := manyUnits
+	if all {
+		most = math.MaxInt
+	}
+	counts, files, seq := unitStatus(c.cfg.Source, most)
 	s, err := c.loopStatus(ctx, seq)
 	if err != nil {
 		return control.Status{}, err
@@ -36,44 +40,37 @@ func (c *Controller) Status(ctx context.Context, all bool) (control.Status, erro
 	return s, nil
 }
 
+// ask is a request for the status. The loop answers as soon as it has worked on
+// the update seq of the source.
+type ask struct {
+	ctx    context.Context
+	seq    uint64
+	answer chan control.Status // of capacity one
+}
+
 // loopStatus is the status but for the units of the source, which is that of an
-// update: the loop answers when it has received the update, too, because nothing
-// of the units may look as if it were in force before it is.
+// update: the loop answers when it has worked on the update, too, because nothing
+// of the units may look as if it were in force before it is. After some time
+// that does not count any more.
 func (c *Controller) loopStatus(ctx context.Context, seq uint64) (control.Status, error) {
-	answer := make(chan *control.Status, 1)
-	late := false
-	ask := func() {
-		if !late && seq > 0 && (c.source == nil || c.source.seq < seq) {
-			answer <- nil
-			return
-		}
-		s := c.status()
-		c.lastStatus.Store(&s)
-		answer <- &s
-	}
+	ctx, cancel := context.WithCancel(ctx) // the loop drops what nobody waits for
+	defer cancel()
+	a := ask{ctx, seq, make(chan control.Status, 1)}
 	patience := time.NewTimer(statusPatience)
 	defer patience.Stop()
-	for {
+	for calls := c.calls; ; {
+		add := a
 		select {
-		case c.calls <- ask:
-			if s := <-answer; s != nil {
-				return *s, nil
-			}
-			runtime.Gosched() // to the source
-		case <-patience.C:
-			late = true
-			since := c.busySince.Load()
-			if since == 0 {
-				patience.Reset(statusPatience) // it works on something else
-				continue
-			}
-			s := control.Status{Bridge: c.cfg.Bridge, Ports: []control.PortStatus{}, Warnings: []string{}, Notes: []string{}}
-			if last := c.lastStatus.Load(); last != nil {
-				s = *last
-			}
-			s.State = "out of date"
-			s.Reason = "waiting for the switch for " + time.Since(time.Unix(0, since)).Round(time.Millisecond).String()
+		case calls <- func() { c.asks = append(c.asks, add) }:
+			calls = nil
+		case s := <-a.answer:
 			return s, nil
+		case <-patience.C:
+			if busy := c.enforcer.activity.text(); busy != "" {
+				return c.busyStatus(busy), nil
+			}
+			a.seq, calls = 0, c.calls
+			patience.Reset(statusPatience)
 		case <-ctx.Done():
 			return control.Status{}, ctx.Err()
 		case <-c.ended:
@@ -82,17 +79,48 @@ func (c *Controller) loopStatus(ctx context.Context, seq uint64) (control.Status
 	}
 }
 
-// unitStatus counts the units of a source and lists them: all, or, where there
-// are many, those that are not accepted. seq is that of the update that tells the
+// busyStatus is the status while the loop does not answer.
+func (c *Controller) busyStatus(busy string) control.Status {
+	s := control.Status{Bridge: c.cfg.Bridge, Ports: []control.PortStatus{}, Warnings: []string{}, Notes: []string{}}
+	if last := c.lastStatus.Load(); last != nil {
+		s = *last
+	}
+	s.State, s.Reason = "out of date", busy
+	return s
+}
+
+// answer answers the requests for the status that can be answered.
+func (c *Controller) answer() {
+	var rest []ask
+	var s *control.Status
+	for _, a := range c.asks {
+		switch {
+		case a.ctx.Err() != nil:
+		case a.seq > 0 && (c.source == nil || c.source.seq < a.seq):
+			rest = append(rest, a)
+		default:
+			if s == nil {
+				now := c.status()
+				c.lastStatus.Store(&now)
+				s = &now
+			}
+			select {
+			case a.answer <- *s:
+			default: // asked twice
+			}
+		}
+	}
+	c.asks = rest
+}
+
+// unitStatus counts the units of a source and lists them: of more than most
+// accepted ones only those that are not. seq is that of the update that tells the
 // same, 0 before the first.
-func unitStatus(source policy.Source, all bool) (n control.FileCounts, list []control.FileStatus, seq uint64) {
+func unitStatus(source policy.Source, most int) (n control.FileCounts, list []control.FileStatus, seq uint64) {
 	list = []control.FileStatus{}
-	s, ok := source.Status(all)
+	s, ok := source.Status(most)
 	if !ok {
 		return n, list, 0
-	}
-	if !all && s.Accepted <= manyUnits {
-		s, _ = source.Status(true)
 	}
 	n = control.FileCounts{Accepted: s.Accepted, Kept: s.Kept, Rejected: s.Rejected}
 	for _, u := range s.Units {

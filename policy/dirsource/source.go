@@ -86,7 +86,7 @@ func (s *Source) Updates() <-chan policy.Update { return s.updates }
 func (s *Source) Sync(ctx context.Context) (uint64, error) { return s.watcher.Sync(ctx) }
 
 // Status implements policy.Source.
-func (s *Source) Status(all bool) (policy.SourceStatus, bool) {
+func (s *Source) Status(most int) (policy.SourceStatus, bool) {
 	if !s.delivered.Load() {
 		return policy.SourceStatus{}, false // without waiting for the first reading
 	}
@@ -101,7 +101,7 @@ func (s *Source) Status(all bool) (policy.SourceStatus, bool) {
 			status.Rejected++
 		}
 	}
-	if all {
+	if status.Accepted <= most {
 		status.Units = s.tracker.Status()
 	}
 	return status, true
