@@ -84,4 +84,7 @@ type Held struct {
 	Removed int    `json:"removed"` // the part of Rules that the change removes
 	VMs     int    `json:"vms"`     // ports that have rules
 	Cut     int    `json:"cut"`     // the part of VMs that the change leaves without rules
+	// Displaced is the part of VMs that lose an address, or have another MAC
+	// address or VPC after the change.
+	Displaced int `json:"displaced"`
 }
