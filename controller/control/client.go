@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 )
 
 // A Client asks a running agent. A Client connects when a method needs the
@@ -65,6 +66,17 @@ func (c *Client) Wait(ctx context.Context) error {
 func (c *Client) Release(ctx context.Context) error {
 	_, err := c.call(ctx, http.MethodPost, "/release")
 	return err
+}
+
+// Absent reports whether an error says that no agent answers: its socket is not
+// there, nobody listens, or the agent ended before it answered.
+func Absent(err error) bool {
+	for _, e := range []error{syscall.ENOENT, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Client) call(ctx context.Context, method, path string) ([]byte, error) {
