@@ -21,7 +21,7 @@ SAMPLE   ?= 60
 
 # Decoders of manifests and of OpenFlow: package:test.
 FUZZERS = policy/manifest:FuzzDecode flows/openflow:FuzzDecodeFlowStats flows/openflow:FuzzDecodeError \
-	flows/openflow:FuzzDecodePorts flows/openflow:FuzzHello
+	flows/openflow:FuzzDecodePorts flows/openflow:FuzzHello flows/openflow:FuzzReportsForeign
 
 # Where git refuses to speak (root in somebody's clone) go must not ask it.
 export GOFLAGS := $(GOFLAGS) $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)

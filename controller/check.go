@@ -27,7 +27,15 @@ func (e *enforcer) check(ctx context.Context, ports *vswitch.Snapshot) error {
 	if err := usable("Open_vSwitch.ovs_version is", ports.OVSVersion); err != nil {
 		return err
 	}
-	if e.cfg.Daemon == nil || e.conn != nil {
+	if e.conn != nil {
+		return nil
+	}
+	return e.checkDaemon(ctx, ports)
+}
+
+// checkDaemon asks ovs-vswitchd.
+func (e *enforcer) checkDaemon(ctx context.Context, ports *vswitch.Snapshot) error {
+	if e.cfg.Daemon == nil {
 		return nil
 	}
 	version, features, err := e.cfg.Daemon.Describe(ctx)
@@ -45,17 +53,13 @@ func (e *enforcer) check(ctx context.Context, ports *vswitch.Snapshot) error {
 }
 
 // checkSwitch is check after connect: ovs-vswitchd may have answered for the first
-// time. The connection is closed if nothing can be enforced.
-func (e *enforcer) checkSwitch(ctx context.Context, ports *vswitch.Snapshot, d dialled) error {
-	e.release = d.conn.Version()
-	err := usable("ovs-vswitchd is", e.release)
-	if err == nil {
-		err = e.check(ctx, ports)
+// time.
+func (e *enforcer) checkSwitch(ctx context.Context, ports *vswitch.Snapshot) error {
+	e.release = e.conn.Version()
+	if err := usable("ovs-vswitchd is", e.release); err != nil {
+		return err
 	}
-	if err != nil {
-		d.close()
-	}
-	return err
+	return e.checkDaemon(ctx, ports)
 }
 
 func usable(whose, version string) error {

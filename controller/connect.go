@@ -26,6 +26,10 @@ const earlyLife = 5 * time.Second
 // prepareTimeout is how long OVSDB is waited for, which is local and quick.
 const prepareTimeout = 2 * time.Second
 
+// againTimeout is how long OVSDB is waited for while the flows have to be looked
+// at too.
+const againTimeout = 500 * time.Millisecond
+
 // dialEarly opens the first connection while the policy is still being read. It
 // reads only, and only from a bridge whose flows stay when the bridge is set
 // up: as long as there is no policy to enforce, nothing is written.
@@ -52,28 +56,53 @@ func (e *enforcer) takeEarly() (d dialled) {
 	return d
 }
 
-// connect sets the bridge up and returns a connection to it: the one that was
-// opened early, if it is still good, or a new one.
-func (e *enforcer) connect(ctx context.Context, datapathType string) (dialled, error) {
+// connect sets the bridge up and connects to it: with the connection that was
+// opened early, if it is still good, or a new one. Then it knows what is
+// installed.
+func (e *enforcer) connect(ctx context.Context, ports *vswitch.Snapshot) error {
 	early := e.takeEarly()
-	prepare, cancel := context.WithTimeout(ctx, prepareTimeout)
-	err := e.cfg.Database.Prepare(prepare, flowTables())
-	cancel()
-	switch {
-	case err == nil:
-		e.prepared = true
-	case !e.prepared:
+	missing, err := e.prepare(ctx, prepareTimeout)
+	if err != nil {
 		early.close()
-		return dialled{}, fmt.Errorf("prepare bridge %s in OVSDB: %w", e.cfg.Bridge, err)
+		return err
+	}
+	if e.takeover == takenOver {
+		e.drifted(missing)
+	}
+	e.watch.doubt = ""
+	d := early
+	if datapathType := ports.Bridge.DatapathType; !early.good(datapathType) {
+		early.close()
+		if d = e.dial(ctx, datapathType); d.err != nil {
+			return d.err
+		}
+	}
+	e.conn, e.noFlood, e.installed, e.foreign = d.conn, nil, d.installed, d.foreign
+	e.watch.lookedAt, e.watch.took = time.Now(), time.Since(d.at)
+	if e.believed != nil && e.installed.Len() > 0 {
+		e.flowsDrifted(compareFlows(e.believed, e.installed, e.foreign))
+	}
+	e.believed = nil
+	return nil
+}
+
+// prepare sets the bridge up in OVSDB. It says what was missing.
+func (e *enforcer) prepare(ctx context.Context, patience time.Duration) (missing []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	switch p, err := e.cfg.Database.Prepare(ctx); {
+	case err == nil:
+		if e.bridge != "" && e.bridge != p.UUID {
+			missing = append(missing, "the bridge was deleted and added again")
+		}
+		e.prepared, e.bridge = true, p.UUID
+		return append(missing, p.Missing...), nil
+	case !e.prepared:
+		return nil, fmt.Errorf("prepare bridge %s in OVSDB: %w", e.cfg.Bridge, err)
 	default: // it has been set up before, and OVSDB may be away for long
 		e.log.Warn("bridge not prepared anew", zap.Error(err))
+		return nil, nil
 	}
-	if early.good(datapathType) {
-		return early, nil
-	}
-	early.close()
-	d := e.dial(ctx, datapathType)
-	return d, d.err
 }
 
 func (d dialled) close() {
@@ -109,8 +138,8 @@ func (e *enforcer) dial(ctx context.Context, datapathType string) (d dialled) {
 	return d
 }
 
-// flowTables are the names and prefixes that the tables get in the switch.
-func flowTables() []vswitch.Table {
+// FlowTables are the names and prefixes that the tables get in the switch.
+func FlowTables() []vswitch.Table {
 	var out []vswitch.Table
 	for _, t := range flows.Tables() {
 		out = append(out, vswitch.Table{ID: uint8(t), Name: t.String(), Prefixes: t.Prefixes()})

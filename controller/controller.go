@@ -28,6 +28,8 @@ type Switch interface {
 	Barrier(context.Context) error
 	// NoFlood sets for each ofport whether NORMAL is kept from flooding to it.
 	NoFlood(ctx context.Context, ports map[uint32]bool) error
+	// CheckNoFlood says in words for which ports that is not set so.
+	CheckNoFlood(ctx context.Context, ports map[uint32]bool) ([]string, error)
 	// FlushZone forgets the connections of a conntrack zone.
 	FlushZone(ctx context.Context, zone uint16) error
 	// FlushAddr forgets the connections of a zone from or to an address. The
@@ -37,6 +39,14 @@ type Switch interface {
 	Version() string
 	// Nudge makes the switch translate all megaflows anew.
 	Nudge(context.Context) error
+	// Watched reports whether Foreign tells of changes by others.
+	Watched() bool
+	// Foreign receives after somebody else has changed flows in the tables of
+	// the pipeline.
+	Foreign() <-chan struct{}
+	// Counts returns the number of flows, anybody's, in each table of the
+	// pipeline.
+	Counts(context.Context) ([]int, error)
 	// PortStatus receives after a port has come, gone or changed.
 	PortStatus() <-chan struct{}
 	// Done is closed when the connection is dead.
@@ -72,9 +82,9 @@ type Database interface {
 	// Sync returns the Seq of a snapshot that shows everything that was
 	// committed before the call.
 	Sync(context.Context) (seq uint64, err error)
-	// Prepare sets the bridge up for flows: its fail mode, its protocols and
-	// the names and prefixes of the tables.
-	Prepare(context.Context, []vswitch.Table) error
+	// Prepare sets the bridge up for flows: its fail mode and the names and
+	// prefixes of the tables. It returns when ovs-vswitchd has applied that.
+	Prepare(context.Context) (vswitch.Prepared, error)
 	// Status tells how the connection to the database is.
 	Status() vswitch.Status
 }
@@ -144,6 +154,7 @@ type Controller struct {
 	history  history
 
 	retry   *time.Timer
+	look    *time.Timer // ends the pause before the switch is read back again
 	backoff time.Duration
 	lastErr string // of the last attempt; empty in phase settled
 }
@@ -192,14 +203,17 @@ var errStopping = errors.New("the agent is stopping")
 // Run works until ctx ends and returns its error. The flows stay in force.
 func (c *Controller) Run(ctx context.Context) error {
 	defer close(c.ended)
-	c.retry = time.NewTimer(time.Hour)
+	c.retry, c.look = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	c.retry.Stop()
+	c.look.Stop()
+	count := time.NewTicker(countInterval)
+	defer count.Stop()
 	defer c.enforcer.close()
 	defer func() { c.waits.end(errStopping) }()
 	for {
-		var dead, portStatus <-chan struct{}
+		var dead, portStatus, foreign <-chan struct{}
 		if conn := c.enforcer.conn; conn != nil {
-			dead, portStatus = conn.Done(), conn.PortStatus()
+			dead, portStatus, foreign = conn.Done(), conn.PortStatus(), conn.Foreign()
 		}
 		select {
 		case <-ctx.Done():
@@ -214,6 +228,12 @@ func (c *Controller) Run(ctx context.Context) error {
 			// A port that was removed and added again may look the same in
 			// OVSDB, but has lost its configuration.
 			c.enforcer.noFlood = nil
+			c.change()
+		case <-foreign:
+			c.suspect("flows were changed by somebody else")
+		case <-count.C:
+			c.watch(ctx)
+		case <-c.look.C:
 			c.change()
 		case <-c.retry.C:
 			c.change()
@@ -261,6 +281,39 @@ func (c *Controller) do(ctx context.Context, f func()) error {
 func (c *Controller) change() {
 	if c.source != nil && c.ports != nil {
 		c.phase = changed
+	}
+}
+
+// suspect has the switch read back, at once unless that has just been done.
+func (c *Controller) suspect(why string) {
+	c.enforcer.watch.suspect(why)
+	if pause := c.enforcer.watch.pause(); pause > 0 {
+		c.look.Reset(pause)
+	} else {
+		c.change()
+	}
+}
+
+// watch sees from time to time whether the switch is as it was left.
+func (c *Controller) watch(ctx context.Context) {
+	e := &c.enforcer
+	if c.phase != settled || e.conn == nil {
+		return
+	}
+	if e.watch.due(e.conn.Watched()) {
+		c.suspect("it was time to look")
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
+	defer cancel()
+	c.enforcer.activity.begin("waiting for the switch")
+	err := e.count(ctx)
+	c.enforcer.activity.end()
+	switch {
+	case err != nil && !errors.Is(ctx.Err(), context.Canceled):
+		c.disconnected(err)
+	case e.watch.doubt != "":
+		c.suspect(e.watch.doubt)
 	}
 }
 
@@ -327,6 +380,10 @@ func (c *Controller) reconcile(ctx context.Context) {
 	c.tellSource()
 	if err == nil {
 		c.phase, c.backoff, c.lastErr = settled, 0, ""
+		if made.repaired {
+			c.history.note("what somebody else changed")
+			c.history.begin(c.enforcer.watch.last.Time)
+		}
 		c.history.report(c.log, made, c.enforcer.installed.Len(), c.desired.held != nil)
 		c.first.Do(func() { close(c.enforcing) })
 		c.confirm()

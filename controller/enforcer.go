@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,11 +38,17 @@ type enforcer struct {
 	noFlood   map[uint32]bool // as set over conn; nil: unknown
 	infra     map[uint32]bool // the ports that NORMAL may have learned from; nil: unknown
 	installed *flows.Set      // nil: unknown
+	foreign   *flows.Set      // flows of others, as found with installed; nil: dealt with
+	believed  *flows.Set      // installed as it was when the last connection ended; nil: unknown
 	early     chan dialled    // the first connection, while it is being opened; else nil
 
 	compiler *compile.Compiler
 	takeover takeover
-	prepared bool // the bridge was set up in OVSDB at least once
+	prepared bool   // the bridge was set up in OVSDB at least once
+	bridge   string // the UUID of the bridge then
+	mine     bool   // the bridge has, or had, flows of an agent
+	force    bool   // flows of others are removed although it is not mine
+	watch    watch
 	// revalidated: the datapath has followed the last change of flows.
 	revalidated bool
 	flushes     flushes
@@ -59,6 +64,7 @@ func newEnforcer(cfg Config) enforcer {
 type outcome struct {
 	delta             flows.Delta
 	compiled, applied time.Duration // since the beginning
+	repaired          bool          // a difference that others had made is no more
 }
 
 // disconnect gives the connection up; what is installed is unknown from here
@@ -68,7 +74,10 @@ func (e *enforcer) disconnect() {
 		e.conn.Close()
 		e.conn = nil
 	}
-	e.installed, e.noFlood, e.infra = nil, nil, nil
+	if e.installed != nil {
+		e.believed = e.installed
+	}
+	e.installed, e.foreign, e.noFlood, e.infra = nil, nil, nil, nil
 }
 
 // close ends all connections.
@@ -85,20 +94,23 @@ func (e *enforcer) close() {
 func (e *enforcer) apply(begun context.Context, d *desired, ports *vswitch.Snapshot, h host) (outcome, error) {
 	ctx, cancel := e.limit(begun)
 	defer cancel()
-	var foreign *flows.Set
 	connected := e.conn != nil
 	if err := e.check(ctx, ports); err != nil {
 		return outcome{}, err
 	}
-	if !connected {
-		c, err := e.connect(ctx, ports.Bridge.DatapathType)
-		if err != nil {
+	switch {
+	case !connected:
+		if err := e.connect(ctx, ports); err != nil {
 			return outcome{}, err
 		}
-		if err := e.checkSwitch(ctx, ports, c); err != nil {
+		if err := e.checkSwitch(ctx, ports); err != nil {
 			return outcome{}, err
 		}
-		e.conn, e.noFlood, e.installed, foreign = c.conn, nil, c.installed, c.foreign
+	case e.watch.doubt != "", ports.Bridge.Unprepared != "", ports.Bridge.UUID != e.bridge:
+		var err error
+		if connected, err = e.look(ctx); err != nil {
+			return outcome{}, err
+		}
 	}
 	// First of all NORMAL must not flood to a port that is not trusted.
 	if e.noFlood == nil || !maps.Equal(e.noFlood, h.noFlood) {
@@ -115,7 +127,7 @@ func (e *enforcer) apply(begun context.Context, d *desired, ports *vswitch.Snaps
 	}
 	change := d.update(h.vifs)
 	local := d.resolver.Local()
-	delta, err := e.compile(change, local, ports, h, foreign, connected)
+	delta, err := e.compile(change, local, ports, h, connected)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -129,6 +141,7 @@ func (e *enforcer) apply(begun context.Context, d *desired, ports *vswitch.Snaps
 	if !delta.Empty() {
 		e.revalidated = false
 		if err := e.conn.Apply(ctx, delta); err != nil {
+			e.installed = nil // with or without the delta
 			return outcome{}, fmt.Errorf("apply %d flow changes: %w", delta.Len(), err)
 		}
 	}
@@ -141,6 +154,8 @@ func (e *enforcer) apply(begun context.Context, d *desired, ports *vswitch.Snaps
 	}
 	clear(e.flushes)
 	delta.ApplyTo(e.installed)
+	e.foreign, e.force, e.mine = nil, false, true
+	out.repaired = e.watch.putRight(e.log)
 	return out, nil
 }
 
@@ -151,9 +166,9 @@ func (e *enforcer) limit(ctx context.Context) (context.Context, context.CancelFu
 }
 
 // compile takes a change of the model in and returns the flows that change with
-// it. connected says that the connection is as old as the compiler's last
-// answer, so that the difference to that is the difference to the switch.
-func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports *vswitch.Snapshot, h host, foreign *flows.Set, connected bool) (flows.Delta, error) {
+// it. connected says that the switch has what the compiler answered last, so
+// that the difference to that is the difference to the switch.
+func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports *vswitch.Snapshot, h host, connected bool) (flows.Delta, error) {
 	if e.takeover == unread {
 		if flows.OtherLayout(e.installed) {
 			e.flushes.everything()
@@ -175,6 +190,11 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 	if connected && alone {
 		return delta, nil
 	}
+	e.mine = e.mine || e.force || e.installed.Len() > 0
+	alien := intruders(e.foreign)
+	if e.mine && len(alien) > 0 {
+		e.flowsDrifted(compareFlows(e.installed, e.installed, e.foreign))
+	}
 	all, err := e.compiler.Flows()
 	if err != nil {
 		return flows.Delta{}, err
@@ -185,8 +205,13 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 		}
 		e.takeover = takenOver
 	}
-	if err := inTheWay(foreign, all); err != nil {
-		return flows.Delta{}, err
+	if !e.mine {
+		if err := inTheWay(alien, all); err != nil {
+			return flows.Delta{}, err
+		}
+	}
+	for _, f := range alien {
+		e.installed.Put(f)
 	}
 	return flows.Diff(all, e.installed), nil
 }
@@ -225,27 +250,21 @@ func (e *enforcer) takeOver(all *flows.Set, local *policy.Model) (*flows.Set, er
 }
 
 // inTheWay returns an error that names the flows of others that would act on
-// packets before or instead of the agent's. A flow that has the key of one of
-// these is not among them: it will be replaced.
-func inTheWay(foreign, all *flows.Set) error {
-	if foreign == nil {
-		return nil
-	}
-	var found []string
-	for _, f := range foreign.Sorted() {
-		if _, replaced := all.Get(f.Key); !replaced && int(f.Table) < len(flows.Tables()) {
-			found = append(found, f.String())
+// packets before or instead of the agent's, on a bridge that was not the agent's
+// so far. A flow that has the key of one of all is not among them: it will be
+// replaced.
+func inTheWay(alien []flows.Flow, all *flows.Set) error {
+	found := &flows.Set{}
+	for _, f := range alien {
+		if _, replaced := all.Get(f.Key); !replaced {
+			found.Put(f)
 		}
 	}
-	if len(found) == 0 {
+	if found.Len() == 0 {
 		return nil
 	}
-	more := ""
-	if n := len(found) - 3; n > 0 {
-		found, more = found[:3], fmt.Sprintf(" and %d more", n)
-	}
-	return fmt.Errorf("flows of somebody else are in the way, in tables 0 to %d: %s%s; nothing is enforced until they are removed",
-		len(flows.Tables())-1, strings.Join(found, " | "), more)
+	return fmt.Errorf("flows of somebody else are in the way, in tables 0 to %d: %s; nothing is enforced until they are removed, by hand or by ovs-sg audit --repair",
+		len(flows.Tables())-1, someFlows(found.Sorted()))
 }
 
 // revalidate makes the datapath drop megaflows and MAC addresses that the flows in

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -27,6 +28,8 @@ type fakeSwitch struct {
 	flows   *flows.Set
 	foreign *flows.Set
 	ports   chan struct{}
+	changed chan struct{} // rings after changes by others
+	silent  bool          // it is too old to tell of changes by others
 	bundles []flows.Delta
 	flushed []string
 	noFlood map[uint32]bool
@@ -47,7 +50,7 @@ type fakeConn struct {
 }
 
 func newFakeSwitch() *fakeSwitch {
-	return &fakeSwitch{flows: &flows.Set{}, foreign: &flows.Set{}, ports: make(chan struct{})}
+	return &fakeSwitch{flows: &flows.Set{}, foreign: &flows.Set{}, ports: make(chan struct{}), changed: make(chan struct{}, 1)}
 }
 
 func (s *fakeSwitch) dial(context.Context, string) (Switch, error) {
@@ -75,6 +78,24 @@ func (c *fakeConn) DumpAll(context.Context) (ours, foreign *flows.Set, err error
 	return c.flows.Clone(), c.foreign.Clone(), nil
 }
 
+func (c *fakeConn) Watched() bool { return !c.silent }
+
+func (c *fakeConn) Foreign() <-chan struct{} { return c.changed }
+
+func (c *fakeConn) Counts(context.Context) ([]int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counts := make([]int, len(flows.Tables()))
+	for _, s := range []*flows.Set{c.flows, c.foreign} {
+		for f := range s.All() {
+			if int(f.Table) < len(counts) {
+				counts[f.Table]++
+			}
+		}
+	}
+	return counts, nil
+}
+
 func (c *fakeConn) PortStatus() <-chan struct{} { return c.ports }
 
 func (c *fakeConn) Apply(_ context.Context, d flows.Delta) error {
@@ -88,6 +109,11 @@ func (c *fakeConn) Apply(_ context.Context, d flows.Delta) error {
 	}
 	if made {
 		d.ApplyTo(c.flows)
+		for _, fs := range [][]flows.Flow{d.Delete, d.Modify} {
+			for _, f := range fs {
+				c.foreign.Delete(f.Key)
+			}
+		}
 		c.bundles = append(c.bundles, d)
 	}
 	return err
@@ -107,8 +133,19 @@ func (c *fakeConn) NoFlood(_ context.Context, ports map[uint32]bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.note("no-flood")
-	c.noFlood = ports
+	c.noFlood = maps.Clone(ports)
 	return nil
+}
+
+func (c *fakeConn) CheckNoFlood(_ context.Context, want map[uint32]bool) (differ []string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for port, on := range want {
+		if c.noFlood[port] != on {
+			differ = append(differ, fmt.Sprintf("port %d", port))
+		}
+	}
+	return differ, nil
 }
 
 func (c *fakeConn) FlushZone(_ context.Context, zone uint16) error {
@@ -149,9 +186,9 @@ func (d *fakeDatabase) Snapshots() <-chan vswitch.Snapshot { return d.snapshots 
 
 func (d *fakeDatabase) Sync(context.Context) (uint64, error) { return d.seq.Load(), nil }
 
-func (d *fakeDatabase) Prepare(context.Context, []vswitch.Table) error {
+func (d *fakeDatabase) Prepare(context.Context) (vswitch.Prepared, error) {
 	d.prepared.Add(1)
-	return nil
+	return vswitch.Prepared{}, nil
 }
 
 func (d *fakeDatabase) Status() vswitch.Status { return vswitch.Status{Connected: true} }

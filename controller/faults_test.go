@@ -124,11 +124,11 @@ type faultyDatabase struct {
 	f *faults
 }
 
-func (d faultyDatabase) Prepare(ctx context.Context, tables []vswitch.Table) error {
+func (d faultyDatabase) Prepare(ctx context.Context) (vswitch.Prepared, error) {
 	if err := d.f.at("prepare"); err != nil {
-		return err
+		return vswitch.Prepared{}, err
 	}
-	return d.Database.Prepare(ctx, tables)
+	return d.Database.Prepare(ctx)
 }
 
 type faultyDaemon struct{ f *faults }

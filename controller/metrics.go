@@ -49,6 +49,20 @@ var metrics = []metric{
 		func(s control.Status) map[string]float64 { return one(float64(s.Rounds)) }},
 	{desc("failures_total", "rounds that failed and were tried again"), prometheus.CounterValue,
 		func(s control.Status) map[string]float64 { return one(float64(s.Failures)) }},
+	{desc("drifts_total", "differences that others had made in the switch and that were put right"), prometheus.CounterValue,
+		func(s control.Status) map[string]float64 {
+			if s.Drift == nil {
+				return one(0)
+			}
+			return one(float64(s.Drift.Count))
+		}},
+	{desc("drifted", "1 while the switch is known to differ because somebody else changes it"), prometheus.GaugeValue,
+		func(s control.Status) map[string]float64 {
+			if s.State == "drifted" {
+				return one(1)
+			}
+			return one(0)
+		}},
 	{desc("last_change_seconds", "time from the first event of the last change to its confirmation"), prometheus.GaugeValue,
 		func(s control.Status) map[string]float64 {
 			if s.Last == nil {

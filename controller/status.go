@@ -153,8 +153,15 @@ func (c *Controller) status() control.Status {
 	case c.phase == settled && c.desired.held != nil:
 		held := *c.desired.held
 		s.State, s.Reason, s.Held = "held", "the newest policy waits for ovs-sg release: "+held.Reason, &held
+	case c.enforcer.watch.fought():
+		s.State, s.Reason = "drifted", errFought.Error()
 	case c.phase == settled:
 		s.State = "enforcing"
+	case c.enforcer.watch.found != nil:
+		s.State = "drifted"
+		if s.Reason == "" {
+			s.Reason = "the switch was changed by somebody else: " + strings.Join(c.enforcer.watch.found.What, "; ")
+		}
 	default:
 		s.State = "out of date"
 	}
@@ -170,7 +177,14 @@ func (c *Controller) status() control.Status {
 	for _, p := range c.desired.resolver.Problems() {
 		s.Warnings = append(s.Warnings, p.Error())
 	}
+	s.Drift = c.enforcer.watch.report()
 	if c.ports != nil {
+		for _, b := range c.ports.Bypasses {
+			s.Warnings = append(s.Warnings, "bridge "+c.cfg.Bridge+": "+b)
+		}
+		if n := c.ports.Bridge.Controllers; n > 0 {
+			s.Notes = append(s.Notes, controllersNote)
+		}
 		s.OVS, s.Datapath = c.enforcer.version(c.ports), c.ports.Bridge.DatapathType
 		s.Ports = c.portStatus()
 		if c.enforcer.quirks(c.ports).StaleMegaflows {
@@ -191,6 +205,8 @@ func databaseError(s vswitch.Status) string {
 	}
 	return "not connected yet"
 }
+
+const controllersNote = "the bridge has an OpenFlow controller: what it changes in the tables of the agent is undone"
 
 const purgeNote = "the userspace datapath before Open vSwitch 3.1.3 mixes up megaflows after a change of flows: all megaflows are purged after each change"
 

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
 )
@@ -57,6 +58,22 @@ func (c *Controller) Wait(ctx context.Context) error {
 	}
 }
 
+// errFought is the answer to waits while the agent cannot promise anything.
+var errFought = errors.New("somebody else changes the switch again and again")
+
+// drifts says whether the switch has told of changes by others: it has told of
+// those before a barrier by the time of the barrier's reply.
+func (c *Controller) drifts() bool {
+	select {
+	case <-c.enforcer.conn.Foreign():
+		c.suspect("flows were changed by somebody else")
+		c.look.Reset(max(c.enforcer.watch.pause(), 0))
+		return true
+	default:
+		return c.enforcer.watch.doubt != ""
+	}
+}
+
 // completeWaits answers the waits for what is in force now.
 func (c *Controller) completeWaits() {
 	var rest []wait
@@ -76,6 +93,13 @@ func (c *Controller) completeWaits() {
 				c.retry.Reset(firstBackoff)
 				rest = append(rest, w)
 				continue
+			}
+			if err == nil && c.drifts() {
+				rest = append(rest, w)
+				continue
+			}
+			if err == nil && c.enforcer.watch.fought() {
+				err = errFought
 			}
 			w.result <- err
 		default:

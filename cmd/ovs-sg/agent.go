@@ -86,7 +86,8 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 	if mgmt == "" {
 		mgmt = "unix:" + filepath.Join(rundir, a.Bridge+".mgmt")
 	}
-	db, err := vswitch.New(vswitch.Config{Endpoint: a.OVSDB, Bridge: a.Bridge, Uplinks: a.Uplink, MaxOFPort: flows.MaxOFPort, Logger: log.Named("ovsdb")})
+	db, err := vswitch.New(vswitch.Config{Endpoint: a.OVSDB, Bridge: a.Bridge, Uplinks: a.Uplink,
+		MaxOFPort: flows.MaxOFPort, Tables: controller.FlowTables(), Logger: log.Named("ovsdb")})
 	if err != nil {
 		return err
 	}

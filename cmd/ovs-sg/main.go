@@ -21,6 +21,7 @@ type cli struct {
 	Agent   agentCmd   `cmd:"" help:"Enforce the manifests of a directory on a bridge, until SIGTERM. The flows stay."`
 	Status  statusCmd  `cmd:"" help:"Show what a running agent enforces, or wait until it enforces what is there now."`
 	Release releaseCmd `cmd:"" help:"Let a change of policy go on that --max-revoke holds."`
+	Audit   auditCmd   `cmd:"" help:"Compare the switch with what the agent has installed; exit 0: it agrees, 1: it differs."`
 	Check   checkCmd   `cmd:"" help:"Validate manifests without a switch."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

@@ -135,6 +135,10 @@ func printStatus(out io.Writer, s control.Status) error {
 		fmt.Fprintf(w, "last change %s: %s: +%d ~%d -%d flows in %s\n", l.Time.Format(time.RFC3339),
 			text(strings.Join(l.What, ", ")), l.Added, l.Modified, l.Deleted, l.Took.Round(10*time.Microsecond))
 	}
+	if d := s.Drift; d != nil && d.Last != nil {
+		fmt.Fprintf(w, "changed by somebody else, put right %d times, last %s: %s\n", d.Count,
+			d.Last.Time.Format(time.RFC3339), text(strings.Join(d.Last.What, "; ")))
+	}
 	if n := s.Counts; n.Accepted+n.Kept+n.Rejected > len(s.Files) {
 		fmt.Fprintf(w, "%d files accepted, %d kept, %d rejected\n", n.Accepted, n.Kept, n.Rejected)
 	}

@@ -11,7 +11,7 @@ var ErrHeld = errors.New("the change of policy is held: it waits for ovs-sg rele
 // Status is what the agent reports about itself. Its JSON form is the output of
 // "ovs-sg status -o json".
 type Status struct {
-	State    string       `json:"state"` // "enforcing", "starting", "held" or "out of date"
+	State    string       `json:"state"` // "enforcing", "starting", "held", "drifted" or "out of date"
 	Reason   string       `json:"reason,omitempty"`
 	Bridge   string       `json:"bridge"`
 	OVS      string       `json:"ovsVersion,omitempty"`
@@ -26,6 +26,20 @@ type Status struct {
 	Notes    []string     `json:"notes"`
 	Held     *Held        `json:"held,omitempty"`
 	Last     *LastChange  `json:"lastChange,omitempty"`
+	Drift    *DriftStatus `json:"drift,omitempty"`
+}
+
+// DriftStatus is about differences that others have made in the switch.
+type DriftStatus struct {
+	Count int    `json:"count"` // differences that were put right
+	Last  *Drift `json:"last"`
+}
+
+// Drift is one time that the switch was found to differ.
+type Drift struct {
+	Time time.Time     `json:"time"` // when it was found
+	What []string      `json:"what"`
+	Took time.Duration `json:"tookNanoseconds,omitempty"` // until it was put right; 0 if it is not
 }
 
 // FileStatus is the state of one file of the policy directory.
@@ -87,4 +101,10 @@ type Held struct {
 	// Displaced is the part of VMs that lose an address, or have another MAC
 	// address or VPC after the change.
 	Displaced int `json:"displaced"`
+}
+
+// Audit is how the switch differs from what the agent has installed, in words.
+type Audit struct {
+	Found []string `json:"found"` // the differences
+	Left  []string `json:"left"`  // those that are still there after a repair
 }

@@ -79,6 +79,20 @@ func Absent(err error) bool {
 	return false
 }
 
+// Audit compares the switch with what the agent has installed, and, if repair is
+// true, has the differences put right.
+func (c *Client) Audit(ctx context.Context, repair bool) (a Audit, err error) {
+	path := "/audit"
+	if repair {
+		path += "?repair=true"
+	}
+	body, err := c.call(ctx, http.MethodPost, path)
+	if err == nil {
+		err = json.Unmarshal(body, &a)
+	}
+	return a, err
+}
+
 func (c *Client) call(ctx context.Context, method, path string) ([]byte, error) {
 	// The host of the URL means nothing: the client knows only one socket.
 	req, err := http.NewRequestWithContext(ctx, method, "http://ovs-sg"+path, nil)

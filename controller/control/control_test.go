@@ -20,11 +20,13 @@ type agent struct {
 	status  func(all bool) (Status, error)
 	wait    func(context.Context) error
 	release error
+	audit   func(repair bool) (Audit, error)
 }
 
-func (a *agent) Status(_ context.Context, all bool) (Status, error) { return a.status(all) }
-func (a *agent) Wait(ctx context.Context) error                     { return a.wait(ctx) }
-func (a *agent) Release(context.Context) error                      { return a.release }
+func (a *agent) Status(_ context.Context, all bool) (Status, error)  { return a.status(all) }
+func (a *agent) Wait(ctx context.Context) error                      { return a.wait(ctx) }
+func (a *agent) Release(context.Context) error                       { return a.release }
+func (a *agent) Audit(_ context.Context, repair bool) (Audit, error) { return a.audit(repair) }
 
 // serve serves an agent and returns its socket and a client. The server ends
 // with the test.
@@ -60,6 +62,7 @@ var full = Status{
 	Held: &Held{Reason: "much", Rules: 11, Removed: 12, VMs: 13, Cut: 14, Displaced: 15},
 	Last: &LastChange{Time: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), What: []string{"~a.yaml"}, Added: 15, Modified: 16, Deleted: 17,
 		Took: 18, Compile: 19, Switch: 20},
+	Drift: &DriftStatus{Count: 21, Last: &Drift{Time: time.Date(2026, 1, 2, 3, 4, 5, 7, time.UTC), What: []string{"1 flow gone"}, Took: 22}},
 }
 
 // empty lists the fields of a value, below path too, that are zero.
@@ -94,7 +97,8 @@ func TestJSON(t *testing.T) {
 		`"addresses":["10.0.0.1"],"groups":["g"],"epochs":{"egress":9,"ingress":10},"reason":"why"}],"warnings":["warning"],"notes":["note"],` +
 		`"held":{"reason":"much","rules":11,"removed":12,"vms":13,"cut":14,"displaced":15},` +
 		`"lastChange":{"time":"2026-01-02T03:04:05.000000006Z","what":["~a.yaml"],"added":15,"modified":16,"deleted":17,` +
-		`"tookNanoseconds":18,"compileNanoseconds":19,"switchNanoseconds":20}}`
+		`"tookNanoseconds":18,"compileNanoseconds":19,"switchNanoseconds":20},` +
+		`"drift":{"count":21,"last":{"time":"2026-01-02T03:04:05.000000007Z","what":["1 flow gone"],"tookNanoseconds":22}}}`
 	if string(text) != want {
 		t.Errorf("got\n%s\nwant\n%s", text, want)
 	}
@@ -123,6 +127,22 @@ func TestStatus(t *testing.T) {
 	body, err := c.StatusJSON(t.Context(), true)
 	if want, _ := json.Marshal(full); err != nil || string(body) != string(want)+"\n" {
 		t.Errorf("got %s, %v", body, err)
+	}
+}
+
+func TestAudit(t *testing.T) {
+	_, c := serve(t, &agent{audit: func(repair bool) (Audit, error) {
+		if repair {
+			return Audit{Found: []string{"1 flow gone"}, Left: []string{}}, nil
+		}
+		return Audit{}, errors.New("not in force")
+	}})
+	a, err := c.Audit(t.Context(), true)
+	if err != nil || !reflect.DeepEqual(a, Audit{Found: []string{"1 flow gone"}, Left: []string{}}) {
+		t.Errorf("got %+v, %v", a, err)
+	}
+	if _, err := c.Audit(t.Context(), false); err == nil || err.Error() != "not in force" {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -23,6 +23,9 @@ type Backend interface {
 	// Release lets the held change of policy go on. It is an error if no change
 	// is held.
 	Release(ctx context.Context) error
+	// Audit compares the switch with what is installed, and, if repair is true,
+	// puts it right.
+	Audit(ctx context.Context, repair bool) (Audit, error)
 }
 
 // Limits of the clients of a server. The agent needs its file descriptors for
@@ -77,16 +80,12 @@ func Answered(h http.Handler) http.Handler {
 
 func handler(b Backend) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		s, err := b.Status(r.Context(), r.URL.Query().Get("files") != "refused")
-		answer(w)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s)
-	})
+	mux.HandleFunc("GET /status", query(func(r *http.Request) (Status, error) {
+		return b.Status(r.Context(), r.URL.Query().Get("files") != "refused")
+	}))
+	mux.HandleFunc("POST /audit", query(func(r *http.Request) (Audit, error) {
+		return b.Audit(r.Context(), r.URL.Query().Get("repair") == "true")
+	}))
 	mux.HandleFunc("POST /wait", command(b.Wait, func(err error) int {
 		if errors.Is(err, ErrHeld) {
 			return http.StatusConflict
@@ -95,6 +94,20 @@ func handler(b Backend) http.Handler {
 	}))
 	mux.HandleFunc("POST /release", command(b.Release, func(error) int { return http.StatusConflict }))
 	return mux
+}
+
+// query answers with what ask returns, as JSON.
+func query[T any](ask func(*http.Request) (T, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := ask(r)
+		answer(w)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(v)
+	}
 }
 
 // command runs a command without a result; failure returns the HTTP status of its

@@ -200,6 +200,18 @@ func (t *epochTracker) raiseReferring(d policy.Direction, rules map[string]*grou
 	t.settle()
 }
 
+// raiseAll makes a step of its own, which raises the epochs of all classes.
+func (t *epochTracker) raiseAll() {
+	t.begin()
+	for _, list := range t.classes {
+		for _, c := range list {
+			c.epochs = flows.Epochs{t.raise(), t.raise()}
+			t.changed[c] = true
+		}
+	}
+	t.settle()
+}
+
 func (t *epochTracker) leave(ofport uint16) {
 	c := t.ofPort[ofport]
 	delete(t.ofPort, ofport)

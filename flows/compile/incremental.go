@@ -71,6 +71,14 @@ func (c *Compiler) RaiseEpochs(d policy.Direction) {
 	c.index = nil
 }
 
+// RaiseAllEpochs raises the epochs of both directions for all ports, because
+// connections may have been made that no rule allows. Flows then tells what
+// changes.
+func (c *Compiler) RaiseAllEpochs() {
+	c.epochs.raiseAll()
+	c.index = nil
+}
+
 func (c *Compiler) check() error {
 	for _, e := range c.endpoints {
 		if err := checkOFPort(e); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/contiv/libOpenflow/openflow13"
@@ -30,7 +31,9 @@ const discardTime = 200 * time.Millisecond
 
 // Apply makes the changes of a delta, all or none: deletes, then adds, then
 // modifies, in one atomic ordered bundle. An empty delta sends nothing. It
-// returns when the switch has committed and passed a barrier.
+// returns when the switch has committed and passed a barrier. A deleted flow of
+// somebody else goes only if it still has its cookie; one of ours, if it has a
+// cookie of ours.
 //
 // Errors: a *FlowError names the flow that the switch refused. [ErrUncertain]
 // is wrapped if the context or the connection ended between the commit and its
@@ -264,11 +267,12 @@ type flowModEncoder struct {
 
 // Offsets in a flow-mod (OpenFlow 1.4, 7.3.4.1).
 const (
-	flowModCookie   = 8
-	flowModTable    = 24
-	flowModPriority = 30
-	flowModFixed    = 48
-	bundleAddFixed  = 16
+	flowModCookie     = 8
+	flowModCookieMask = 16
+	flowModTable      = 24
+	flowModPriority   = 30
+	flowModFixed      = 48
+	bundleAddFixed    = 16
 )
 
 func newFlowModEncoder(bundle uint32) (*flowModEncoder, error) {
@@ -308,8 +312,12 @@ func (e *flowModEncoder) append(b []byte, f flows.Flow, cmd Command, xid uint32)
 	b = append(b, frame...)
 	binary.BigEndian.PutUint16(b[m+2:], uint16(n))
 	binary.BigEndian.PutUint32(b[m+4:], xid)
-	if cmd != Delete {
+	switch {
+	case cmd != Delete:
 		binary.BigEndian.PutUint64(b[m+flowModCookie:], uint64(f.Cookie))
+	case !f.Cookie.Ours(): // exactly the flow that was seen
+		binary.BigEndian.PutUint64(b[m+flowModCookie:], uint64(f.Cookie))
+		binary.BigEndian.PutUint64(b[m+flowModCookieMask:], math.MaxUint64)
 	}
 	b[m+flowModTable] = uint8(f.Table)
 	binary.BigEndian.PutUint16(b[m+flowModPriority:], f.Priority)

@@ -29,6 +29,7 @@ type Conn struct {
 	path    string
 	opts    Options
 	version string // of Open vSwitch, such as 3.1.0
+	watched bool
 
 	bundling chan struct{} // full while a bundle runs
 	bundleID uint32        // of the last bundle; for the goroutine that runs a bundle
@@ -60,7 +61,8 @@ func Dial(ctx context.Context, path string, opts Options) (*Conn, error) {
 	return c, nil
 }
 
-// setUp learns the version of Open vSwitch and subscribes to port status messages.
+// setUp learns the version of Open vSwitch and subscribes to port status messages
+// and to changes of flows by others.
 func (c *Conn) setUp(ctx context.Context) error {
 	features := rawMessage(version14, openflow13.Type_FeaturesRequest, nil)
 	err := c.s.request(ctx, features, func(m message) (bool, error) {
@@ -92,7 +94,11 @@ func (c *Conn) setUp(ctx context.Context) error {
 		return err
 	}
 	// In this order: the configuration switches asynchronous messages on.
-	return c.s.execute(ctx, asyncConfig(), config)
+	if err := c.s.execute(ctx, asyncConfig(), config); err != nil {
+		return err
+	}
+	c.watched, err = c.monitorFlows(ctx)
+	return err
 }
 
 // describe returns the version of the software.

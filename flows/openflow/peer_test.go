@@ -60,10 +60,14 @@ func (p *peer) answer(m message) (ok bool) {
 	case openflow13.Type_FeaturesRequest:
 		p.say(openflow13.Type_FeaturesReply, m.xid, make([]byte, 24))
 	case openflow13.Type_MultiPartRequest:
-		if binary.BigEndian.Uint16(m.body) != openflow13.MultipartType_Desc {
+		switch kind := binary.BigEndian.Uint16(m.body); kind {
+		case openflow13.MultipartType_Desc:
+			p.say(typeMultipartReply, m.xid, make([]byte, 8+1056))
+		case multipartFlowMonitor:
+			p.say(typeMultipartReply, m.xid, []byte{0, multipartFlowMonitor, 0, 0, 0, 0, 0, 0})
+		default:
 			return false
 		}
-		p.say(typeMultipartReply, m.xid, make([]byte, 8+1056))
 	case typeGetConfig:
 		p.say(typeGetConfigReply, m.xid, make([]byte, 4))
 	case typeBarrierRequest:

@@ -66,6 +66,18 @@ func (c *Conn) NoFlood(ctx context.Context, want map[uint32]bool) error {
 	return nil
 }
 
+// CheckNoFlood says in words for which of the ports NoFlood would change the
+// setting. Errors: those of [Conn.Ports].
+func (c *Conn) CheckNoFlood(ctx context.Context, want map[uint32]bool) (differ []string, err error) {
+	ports, err := c.Ports(ctx)
+	for _, p := range ports {
+		if on, ok := want[p.OFPort]; ok && on != p.NoFlood {
+			differ = append(differ, fmt.Sprintf("port %d (%s): NO_FLOOD is %t, not %t", p.OFPort, p.Name, p.NoFlood, on))
+		}
+	}
+	return differ, err
+}
+
 // setNoFlood is NoFlood for one port as [Conn.Ports] lists it.
 func (c *Conn) setNoFlood(ctx context.Context, port Port, on bool) error {
 	if port.NoFlood == on {

@@ -24,6 +24,7 @@ type session struct {
 	writing    chan struct{} // full while a goroutine writes
 	control    chan []byte   // echo requests and replies to be sent
 	portStatus chan struct{}
+	foreign    chan struct{} // rings after flows were changed by others
 
 	heard atomic.Uint64 // messages received
 
@@ -102,6 +103,7 @@ func dialSession(ctx context.Context, path string, version uint8, echo time.Dura
 		writing:    make(chan struct{}, 1),
 		control:    make(chan []byte, 4),
 		portStatus: make(chan struct{}, 1),
+		foreign:    make(chan struct{}, 1),
 		waiters:    map[uint32]*waiter{},
 		done:       make(chan struct{}),
 	}
@@ -199,6 +201,8 @@ func (s *session) handle(m message) {
 	default:
 		if w := s.waiterOf(m.xid); w != nil {
 			w.push(m)
+		} else if m.kind == typeMultipartReply && m.xid == 0 && reportsForeign(m.body) {
+			notify(s.foreign)
 		}
 	}
 }

@@ -28,6 +28,8 @@ type Config struct {
 	// MaxOFPort is the highest OpenFlow port on which policy can be enforced.
 	// 0 means that there is no limit.
 	MaxOFPort int
+	// Tables are the OpenFlow tables that Prepare names.
+	Tables []Table
 	// Logger may be nil.
 	Logger *zap.Logger
 }
@@ -60,6 +62,9 @@ type cfg struct{ cur, next int }
 func New(config Config) (*Client, error) {
 	if config.Bridge == "" {
 		return nil, errors.New("bridge: name is empty")
+	}
+	if err := checkTables(config.Tables); err != nil {
+		return nil, err
 	}
 	if config.Physical == nil {
 		config.Physical = Physical

@@ -192,13 +192,13 @@ func TestNewRefuses(t *testing.T) {
 
 func TestPrepare(t *testing.T) {
 	o := startOVS(t)
-	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
 	tables := []Table{
 		{ID: 0, Name: "classify"},
 		{ID: 6, Name: "egress_remote", Prefixes: []string{"ct_nw_dst", "ct_ipv6_dst"}},
 		{ID: 7, Name: "egress_rules", Prefixes: []string{"ct_ipv6_dst", "ct_nw_dst"}},
 	}
-	if err := f.Prepare(patiently(t), tables); !errors.Is(err, ErrNoBridge) {
+	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge, Tables: tables})
+	if _, err := f.Prepare(patiently(t)); !errors.Is(err, ErrNoBridge) {
 		t.Fatalf("without a bridge: %v", err)
 	}
 	addBridge(o)
@@ -206,8 +206,8 @@ func TestPrepare(t *testing.T) {
 	// with table 99, which is somebody else's.
 	o.vsctl("--", "--id=@a", "create", "Flow_Table", "name=old", "flow_limit=12345",
 		"--", "--id=@b", "create", "Flow_Table", "name=shared",
-		"--", "set", "Bridge", bridge, "flow_tables:6=@a", "flow_tables:7=@b", "flow_tables:99=@b")
-	if err := f.Prepare(patiently(t), tables); err != nil {
+		"--", "set", "Bridge", bridge, "flow_tables:6=@a", "flow_tables:7=@b", "flow_tables:99=@b", "other_config:foo=bar")
+	if _, err := f.Prepare(patiently(t)); err != nil {
 		t.Fatal(err)
 	}
 	check := func() {
@@ -215,6 +215,7 @@ func TestPrepare(t *testing.T) {
 		for _, want := range []struct{ query, value string }{
 			{"get Bridge br0 fail_mode", "secure"},
 			{"get Bridge br0 controller", "[]"},
+			{"get Bridge br0 other_config", `{disable-in-band="true", foo=bar}`},
 			{"get Flow_Table " + o.flowTable(0) + " name", "classify"},
 			{"get Flow_Table " + o.flowTable(0) + " prefixes", "[]"},
 			{"get Flow_Table " + o.flowTable(6) + " name", "egress_remote"},
@@ -237,7 +238,7 @@ func TestPrepare(t *testing.T) {
 	}
 	size := o.logSize()
 	for range 10 {
-		if err := f.Prepare(patiently(t), tables); err != nil {
+		if _, err := f.Prepare(patiently(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -248,20 +249,46 @@ func TestPrepare(t *testing.T) {
 		t.Errorf("snapshot %d, %v after %d", again, err, seq)
 	}
 
-	// Undone by somebody, it is done again.
-	o.vsctl("--", "set", "Bridge", bridge, "fail_mode=standalone", "--", "remove", "Bridge", bridge, "flow_tables", "0")
-	if err := f.Prepare(patiently(t), tables); err != nil {
-		t.Fatal(err)
+	// Undone by somebody, it is told and done again.
+	unprepared := func(want string) {
+		t.Helper()
+		f.until("unprepared: "+want, func(s Snapshot) bool { return s.Bridge.Unprepared == want })
 	}
-	check()
+	unprepared("")
+	for _, x := range []struct{ command, says string }{
+		{"set Bridge br0 fail_mode=standalone", `fail_mode is "standalone", not "secure"`},
+		{"clear Bridge br0 fail_mode", `fail_mode is "", not "secure"`},
+		{"set Bridge br0 other_config:disable-in-band=false", `other_config:disable-in-band is "false", not "true"`},
+		{"remove Bridge br0 other_config disable-in-band", `other_config:disable-in-band is "", not "true"`},
+		{"set Bridge br0 protocols=OpenFlow13", "protocols has no OpenFlow10; protocols has no OpenFlow14"},
+		{"set Bridge br0 protocols=OpenFlow10,OpenFlow13", "protocols has no OpenFlow14"},
+		{"remove Bridge br0 flow_tables 0", "names or prefixes (Flow_Table) of the tables classify"},
+		{"set Flow_Table " + o.flowTable(7) + " prefixes=[]", "names or prefixes (Flow_Table) of the tables egress_rules"},
+	} {
+		o.vsctl(strings.Fields(x.command)...)
+		unprepared(x.says)
+		if _, err := f.Prepare(patiently(t)); err != nil {
+			t.Fatal(err)
+		}
+		unprepared("")
+		check()
+	}
+}
 
+func TestPrepareWrongTables(t *testing.T) {
+	o := startOVS(t)
+	addBridge(o)
+	for _, wrong := range [][]Table{{{ID: 1}}, {{ID: 1, Name: "x"}, {ID: 1, Name: "y"}}} {
+		if _, err := New(Config{Endpoint: o.endpoint(), Bridge: bridge, Tables: wrong}); err == nil {
+			t.Errorf("New with %v did not fail", wrong)
+		}
+	}
 	for _, wrong := range [][]Table{
 		{{ID: 255, Name: "x"}},
-		{{ID: 1}},
-		{{ID: 1, Name: "x"}, {ID: 1, Name: "y"}},
 		{{ID: 1, Name: "x", Prefixes: []string{"nw_src", "nw_dst", "ipv6_src", "ipv6_dst"}}},
 	} {
-		if err := f.Prepare(patiently(t), wrong); err == nil {
+		f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge, Tables: wrong})
+		if _, err := f.Prepare(patiently(t)); err == nil {
 			t.Errorf("Prepare(%v) did not fail", wrong)
 		}
 	}

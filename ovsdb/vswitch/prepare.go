@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 )
@@ -21,32 +22,71 @@ type Table struct {
 	Prefixes []string
 }
 
+// Prepared is what Prepare found and did.
+type Prepared struct {
+	// UUID is the bridge's.
+	UUID string
+	// Missing says, in a phrase each, what was missing and is there now.
+	Missing []string
+}
+
 // Prepare makes the bridge ready for flows: it sets fail_mode to secure and
-// gives each of the tables a Flow_Table row with its name and prefixes. What
-// is right already is not written; when everything is right, nothing is. The
-// rows of other tables, and what else is set in a row (flow_limit, groups,
-// ...), stay.
+// other_config:disable-in-band to true, so that Open vSwitch adds no flows of its
+// own, adds the versions of OpenFlow that are needed to protocols, unless that is
+// empty, and gives each of the configured tables a Flow_Table row with its name and
+// prefixes. What is right already is not written; when everything is right,
+// nothing is. The rows of other tables, and what else is set in a row
+// (flow_limit, groups, ...), stay.
 //
 // All changes are one transaction, which fails and is tried again if somebody
-// else changed the bridge meanwhile. It raises next_cfg as ovs-vsctl does.
-// Prepare waits for a connection if there is none, and does not wait until
-// ovs-vswitchd has taken the changes over. The error wraps ErrNoBridge when
-// there is no such bridge; when the connection breaks meanwhile it is not
-// known whether the changes were made: call it again.
-func (c *Client) Prepare(ctx context.Context, tables []Table) error {
+// else changed the bridge meanwhile. It raises next_cfg as ovs-vsctl does, and
+// Prepare then waits until ovs-vswitchd has applied the changes, because a change
+// of fail_mode flushes all flows. Prepare waits for a connection if there is none.
+// The error wraps ErrNoBridge when there is no such bridge; when the connection
+// breaks meanwhile it is not known whether the changes were made: call it again.
+func (c *Client) Prepare(ctx context.Context) (Prepared, error) {
 	for {
-		err := c.prepare(ctx, tables)
-		if err == nil {
-			return nil
+		done, err := c.prepare(ctx)
+		if refused, ok := errors.AsType[*ovsdb.TransactError](err); ok && refused.Kind == "timed out" {
+			continue // the wait operation has failed: the bridge has changed
 		}
-		if refused, ok := errors.AsType[*ovsdb.TransactError](err); !ok || refused.Kind != "timed out" {
-			return fmt.Errorf("prepare bridge %s: %w", c.config.Bridge, err)
-		} // else the wait operation has failed: the bridge has changed
+		if err == nil && len(done.Missing) > 0 {
+			err = c.WaitApplied(ctx)
+		}
+		if err != nil {
+			return Prepared{}, fmt.Errorf("prepare bridge %s: %w", c.config.Bridge, err)
+		}
+		return done, nil
 	}
 }
 
-func (c *Client) prepare(ctx context.Context, tables []Table) error {
-	for i, t := range tables { // the server refuses what else is wrong with them
+func (c *Client) prepare(ctx context.Context) (Prepared, error) {
+	for {
+		if err := c.db.Sync(ctx); err != nil {
+			return Prepared{}, err
+		}
+		p, ok := c.db.Picture()
+		if !ok {
+			continue // Sync waits for the next connection
+		}
+		for _, b := range ovsdb.All[bridgeRow](p, bridgeTable) {
+			if b.Name != c.config.Bridge {
+				continue
+			}
+			ops, missing := changes(p, b, c.config.Tables)
+			if len(ops) == 0 {
+				return Prepared{UUID: b.UUID}, nil
+			}
+			_, err := c.db.Transact(ctx, ops...)
+			return Prepared{UUID: b.UUID, Missing: missing}, err
+		}
+		return Prepared{}, ErrNoBridge
+	}
+}
+
+// checkTables refuses tables that the server would not refuse.
+func checkTables(tables []Table) error {
+	for i, t := range tables {
 		if t.Name == "" {
 			return fmt.Errorf("table %d: name is empty", t.ID)
 		}
@@ -54,31 +94,19 @@ func (c *Client) prepare(ctx context.Context, tables []Table) error {
 			return fmt.Errorf("table %d: given twice", t.ID)
 		}
 	}
-	if err := c.db.Sync(ctx); err != nil {
-		return err
-	}
-	p, ok := c.db.Picture()
-	if !ok {
-		return c.prepare(ctx, tables) // Sync waits for the next connection
-	}
-	for _, b := range ovsdb.All[bridgeRow](p, bridgeTable) {
-		if b.Name == c.config.Bridge {
-			ops := changes(p, b, tables)
-			if len(ops) == 0 {
-				return nil
-			}
-			_, err := c.db.Transact(ctx, ops...)
-			return err
-		}
-	}
-	return ErrNoBridge
+	return nil
 }
 
+// disableInBand is the key of Bridge.other_config that keeps Open vSwitch from
+// adding flows for its controllers and managers above all others, by which any
+// port reaches those addresses.
+const disableInBand = "disable-in-band"
+
 // changes returns the transaction that makes what is missing, provided that
-// the bridge is still as it is in p; no operation if nothing is missing. A
-// Flow_Table row that is shared with another table or bridge is not changed:
-// the table gets one of its own.
-func changes(p ovsdb.Picture, b *bridgeRow, tables []Table) []ovsdb.Operation {
+// the bridge is still as it is in p, and says what is missing; no operation if
+// nothing is. A Flow_Table row that is shared with another table or bridge is not
+// changed: the table gets one of its own.
+func changes(p ovsdb.Picture, b *bridgeRow, tables []Table) (ops []ovsdb.Operation, missing []string) {
 	here, now := ovsdb.WhereUUID(b.UUID), 0
 	was := ovsdb.Row{"fail_mode": ovsdb.Set{GoSet: []any{}}, "flow_tables": ovsdb.Map{GoMap: map[any]any{}}}
 	if b.FailMode != nil {
@@ -87,12 +115,34 @@ func changes(p ovsdb.Picture, b *bridgeRow, tables []Table) []ovsdb.Operation {
 	for id, ref := range b.FlowTables {
 		was["flow_tables"].(ovsdb.Map).GoMap[id] = ovsdb.UUID{GoUUID: ref}
 	}
-	ops := []ovsdb.Operation{{
+	ops = []ovsdb.Operation{{
 		Op: "wait", Table: bridgeTable, Timeout: &now, Where: here, Until: "==",
 		Columns: []string{"fail_mode", "flow_tables"}, Rows: []ovsdb.Row{was},
 	}}
-	if value(b.FailMode) != "secure" {
+	if mode := value(b.FailMode); mode != "secure" {
+		missing = append(missing, fmt.Sprintf("fail_mode is %q, not \"secure\"", mode))
 		ops = append(ops, ovsdb.Operation{Op: "update", Table: bridgeTable, Where: here, Row: ovsdb.Row{"fail_mode": "secure"}})
+	}
+	if have := b.OtherConfig[disableInBand]; have != "true" {
+		missing = append(missing, fmt.Sprintf("other_config:%s is %q, not \"true\"", disableInBand, have))
+		ops = append(ops, ovsdb.Operation{Op: "mutate", Table: bridgeTable, Where: here, Mutations: []ovsdb.Mutation{
+			{Column: "other_config", Mutator: "delete", Value: ovsdb.Set{GoSet: []any{disableInBand}}},
+			{Column: "other_config", Mutator: "insert", Value: ovsdb.Map{GoMap: map[any]any{disableInBand: "true"}}},
+		}})
+	}
+	if len(b.Protocols) > 0 { // empty: Open vSwitch allows all that are needed
+		lacks := ovsdb.Set{}
+		for _, p := range []string{"OpenFlow10", "OpenFlow14"} {
+			if !slices.Contains(b.Protocols, p) {
+				missing = append(missing, "protocols has no "+p)
+				lacks.GoSet = append(lacks.GoSet, p)
+			}
+		}
+		if len(lacks.GoSet) > 0 {
+			ops = append(ops, ovsdb.Operation{Op: "mutate", Table: bridgeTable, Where: here, Mutations: []ovsdb.Mutation{
+				{Column: "protocols", Mutator: "insert", Value: lacks},
+			}})
+		}
 	}
 	users := map[string]int{} // by UUID of a Flow_Table row
 	for _, b := range ovsdb.All[bridgeRow](p, bridgeTable) {
@@ -101,18 +151,24 @@ func changes(p ovsdb.Picture, b *bridgeRow, tables []Table) []ovsdb.Operation {
 		}
 	}
 	numbers, refs := []any{}, map[any]any{}
+	var wrong []string
 	for _, t := range tables {
 		ref := b.FlowTables[int(t.ID)]
 		have := ovsdb.Get[flowTableRow](p, flowTableTable, ref)
-		switch {
-		case have != nil && value(have.Name) == t.Name && slices.Equal(sorted(have.Prefixes), sorted(t.Prefixes)):
-		case have != nil && users[ref] == 1:
-			ops = append(ops, ovsdb.Operation{Op: "update", Table: flowTableTable, Where: ovsdb.WhereUUID(ref), Row: t.row()})
-		default:
-			name := fmt.Sprintf("table%d", t.ID)
-			ops = append(ops, ovsdb.Operation{Op: "insert", Table: flowTableTable, UUIDName: name, Row: t.row()})
-			numbers, refs[int(t.ID)] = append(numbers, int(t.ID)), ovsdb.UUID{GoUUID: name}
+		if have != nil && value(have.Name) == t.Name && slices.Equal(sorted(have.Prefixes), sorted(t.Prefixes)) {
+			continue
 		}
+		wrong = append(wrong, t.Name)
+		if have != nil && users[ref] == 1 {
+			ops = append(ops, ovsdb.Operation{Op: "update", Table: flowTableTable, Where: ovsdb.WhereUUID(ref), Row: t.row()})
+			continue
+		}
+		name := fmt.Sprintf("table%d", t.ID)
+		ops = append(ops, ovsdb.Operation{Op: "insert", Table: flowTableTable, UUIDName: name, Row: t.row()})
+		numbers, refs[int(t.ID)] = append(numbers, int(t.ID)), ovsdb.UUID{GoUUID: name}
+	}
+	if len(wrong) > 0 {
+		missing = append(missing, "names or prefixes (Flow_Table) of the tables "+strings.Join(wrong, " "))
 	}
 	if len(refs) > 0 {
 		// The server collects a row that nothing refers to any more.
@@ -121,8 +177,8 @@ func changes(p ovsdb.Picture, b *bridgeRow, tables []Table) []ovsdb.Operation {
 			{Column: "flow_tables", Mutator: "insert", Value: ovsdb.Map{GoMap: refs}},
 		}})
 	}
-	if len(ops) == 1 {
-		return nil
+	if len(missing) == 0 {
+		return nil, nil
 	}
 	for root := range p[rootTable] { // exactly one
 		ops = append(ops, ovsdb.Operation{
@@ -130,7 +186,7 @@ func changes(p ovsdb.Picture, b *bridgeRow, tables []Table) []ovsdb.Operation {
 			Mutations: []ovsdb.Mutation{{Column: "next_cfg", Mutator: "+=", Value: 1}},
 		})
 	}
-	return ops
+	return ops, missing
 }
 
 // row returns the columns that a Flow_Table row gets.

@@ -26,6 +26,7 @@ const (
 	flowTableTable = "Flow_Table"
 	portTable      = "Port"
 	interfaceTable = "Interface"
+	mirrorTable    = "Mirror"
 )
 
 // The rows of the tables, with the columns that are used. A nil pointer is an
@@ -44,6 +45,18 @@ type (
 		FailMode     *string        `ovsdb:"fail_mode"`
 		DatapathType string         `ovsdb:"datapath_type"`
 		FlowTables   map[int]string `ovsdb:"flow_tables"`
+
+		OtherConfig   map[string]string `ovsdb:"other_config"`
+		Controllers   []string          `ovsdb:"controller"`
+		Mirrors       []string          `ovsdb:"mirrors"`
+		Protocols     []string          `ovsdb:"protocols"`
+		McastSnooping bool              `ovsdb:"mcast_snooping_enable"`
+	}
+	mirrorRow struct {
+		UUID       string  `ovsdb:"_uuid"`
+		Name       string  `ovsdb:"name"`
+		OutputPort *string `ovsdb:"output_port"`
+		OutputVLAN *int    `ovsdb:"output_vlan"`
 	}
 	flowTableRow struct {
 		UUID     string   `ovsdb:"_uuid"`
@@ -76,6 +89,7 @@ func tables() map[string]ovsdb.Model {
 		flowTableTable: &flowTableRow{},
 		portTable:      &portRow{},
 		interfaceTable: &interfaceRow{},
+		mirrorTable:    &mirrorRow{},
 	}
 }
 
@@ -91,6 +105,14 @@ func (r *rootRow) CloneModel() ovsdb.Model {
 func (r *bridgeRow) CloneModel() ovsdb.Model {
 	c := *r
 	c.Ports, c.FailMode, c.FlowTables = slices.Clone(r.Ports), pointer(r.FailMode), maps.Clone(r.FlowTables)
+	c.OtherConfig, c.Protocols = maps.Clone(r.OtherConfig), slices.Clone(r.Protocols)
+	c.Controllers, c.Mirrors = slices.Clone(r.Controllers), slices.Clone(r.Mirrors)
+	return &c
+}
+
+func (r *mirrorRow) CloneModel() ovsdb.Model {
+	c := *r
+	c.OutputPort, c.OutputVLAN = pointer(r.OutputPort), pointer(r.OutputVLAN)
 	return &c
 }
 
@@ -115,6 +137,7 @@ func (r *interfaceRow) CloneModel() ovsdb.Model {
 
 func (r *rootRow) CloneModelInto(to ovsdb.Model)   { *to.(*rootRow) = *r.CloneModel().(*rootRow) }
 func (r *bridgeRow) CloneModelInto(to ovsdb.Model) { *to.(*bridgeRow) = *r.CloneModel().(*bridgeRow) }
+func (r *mirrorRow) CloneModelInto(to ovsdb.Model) { *to.(*mirrorRow) = *r.CloneModel().(*mirrorRow) }
 func (r *flowTableRow) CloneModelInto(to ovsdb.Model) {
 	*to.(*flowTableRow) = *r.CloneModel().(*flowTableRow)
 }

@@ -3,6 +3,7 @@ package vswitch
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/ovs-sg/ovs-sg/ovsdb"
 )
@@ -20,13 +21,17 @@ type Snapshot struct {
 	OVSVersion string
 	// Ports has one entry per interface of the bridge, sorted by Name.
 	Ports []Port
+	// Bypasses says, in a phrase each, by which settings of the bridge packets
+	// get around the flows.
+	Bypasses []string
 }
 
 // Equal tells whether s and t are the same picture. Seq does not count.
 func (s Snapshot) Equal(t Snapshot) bool {
 	return s.Bridge == t.Bridge &&
 		s.OVSVersion == t.OVSVersion &&
-		slices.EqualFunc(s.Ports, t.Ports, Port.Equal)
+		slices.EqualFunc(s.Ports, t.Ports, Port.Equal) &&
+		slices.Equal(s.Bypasses, t.Bypasses)
 }
 
 // Bridge is the Bridge row that is followed.
@@ -44,6 +49,12 @@ type Bridge struct {
 	DatapathType string
 	// FailMode is "secure", "standalone" or "" (standalone).
 	FailMode string
+	// Unprepared says what Prepare would change, in a phrase; "" when it would
+	// change nothing.
+	Unprepared string
+	// Controllers is the number of OpenFlow controllers. Open vSwitch flushes
+	// all flows when the first comes and when the last goes.
+	Controllers int
 }
 
 // Port is one interface of the bridge, with what its Port row adds.
@@ -118,11 +129,14 @@ func newSnapshot(p ovsdb.Picture, config Config) Snapshot {
 		if row.Name != config.Bridge { // names are unique: an index of the schema
 			continue
 		}
+		_, missing := changes(p, row, config.Tables)
 		snap.Bridge = Bridge{
 			Name: row.Name, Exists: true, UUID: uuid,
 			DatapathType: row.DatapathType, FailMode: value(row.FailMode),
+			Unprepared: strings.Join(missing, "; "), Controllers: len(row.Controllers),
 		}
 		snap.Ports = newPorts(p, row.Ports, config)
+		snap.Bypasses = bypasses(p, row, snap.Ports)
 	}
 	return snap
 }

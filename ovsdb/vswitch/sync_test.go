@@ -239,14 +239,11 @@ func TestWaitAppliedNeedsVswitchd(t *testing.T) {
 	o := newOVS(t)
 	o.startDB()
 	o.vsctl("--no-wait", "init", "--", "add-br", bridge, "--", "set", "Bridge", bridge, "datapath_type=dummy")
-	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge})
-	if err := f.Prepare(patiently(t), []Table{{Name: "classify"}}); err != nil {
-		t.Fatal(err)
-	}
+	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge, Tables: []Table{{Name: "classify"}}})
 	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if err := f.WaitApplied(short); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("WaitApplied without ovs-vswitchd: %v", err)
+	if _, err := f.Prepare(short); !errors.Is(err, context.DeadlineExceeded) || o.vsctl("get", "Bridge", bridge, "fail_mode") != "secure" {
+		t.Fatalf("Prepare without ovs-vswitchd: %v", err)
 	}
 	o.startVswitchd()
 	if err := f.WaitApplied(patiently(t)); err != nil {

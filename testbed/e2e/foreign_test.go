@@ -3,7 +3,9 @@ package e2e
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -68,6 +70,33 @@ func TestForeignFlowsInTheWay(t *testing.T) {
 	if _, err := h.ovs.Ofctl("-O", "OpenFlow14", "--strict", "del-flows", "br0", "table=0,priority=500,ip"); err != nil {
 		t.Fatal(err)
 	}
+	if s := h.wait(); s.State != "enforcing" || s.Drift != nil {
+		t.Errorf("status %q %q %+v", s.State, s.Reason, s.Drift)
+	}
+}
+
+// An audit says whether the switch agrees, and a repair takes a bridge over.
+func TestAudit(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	audit := func(want int, says string, args ...string) {
+		t.Helper()
+		cmd := ovssg(within(t, 30*time.Second), append([]string{"audit", "--control", h.path("control.sock")}, args...)...)
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != want || !strings.Contains(string(out), says) {
+			t.Errorf("audit %v: %v, %s", args, err, out)
+		}
+	}
+	audit(1, "no such file")
+	if err := h.ovs.AddFlows("table=0,priority=500,ip actions=NORMAL\n"); err != nil {
+		t.Fatal(err)
+	}
+	h.example()
+	h.start()
+	h.until("in the way", func(s control.Status) bool { return strings.Contains(s.Reason, "in the way") })
+	audit(1, "priority=500,ip actions=NORMAL")
+	audit(0, "found: not in force: flows of somebody else", "--repair")
+	audit(0, "the switch has what the agent has installed")
+	audit(0, `{"found":[],"left":[]}`, "-o", "json")
 	if s := h.wait(); s.State != "enforcing" {
 		t.Errorf("status %q %q", s.State, s.Reason)
 	}

@@ -1,0 +1,254 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ovs-sg/ovs-sg/controller/control"
+	"github.com/ovs-sg/ovs-sg/flows"
+)
+
+// The enforcer installs differences to what it believes to be in the switch. This
+// file is about others who change the switch: how it is noticed, and how the
+// switch is read back and the difference taken for one to put right.
+
+const (
+	// countInterval is how often the flows are counted.
+	countInterval = 2 * time.Second
+	// lookInterval is how often everything is read back from a switch that
+	// tells of changes by others.
+	lookInterval = 5 * time.Minute
+	// lookShare is the part of the time that looking may take on a switch that
+	// tells nothing.
+	lookShare = 100
+	// maxLookPause is how long a doubt waits at most, when there are many.
+	maxLookPause = 500 * time.Millisecond
+)
+
+// watch is what is known of changes by others.
+type watch struct {
+	// doubt says why the switch may not be as believed; empty if nothing says so.
+	doubt string
+	// lookedAt is when the switch was last read back, and took how long that
+	// took.
+	lookedAt time.Time
+	took     time.Duration
+	// found is the difference that is being put right; nil if there is none.
+	found *control.Drift
+	// last is the last difference that was put right at lastAt, count is how
+	// many there were, and streak how many of them came one upon the other.
+	last   control.Drift
+	lastAt time.Time
+	count  int
+	streak int
+}
+
+const (
+	// haste is how soon after a repair the next difference belongs to the same
+	// streak.
+	haste = 200 * time.Millisecond
+	// fight is how many differences one upon the other make a fight, which is
+	// over when there was none for truce.
+	fight = 8
+	truce = 5 * time.Second
+)
+
+// suspect notes that the switch may not be as believed.
+func (w *watch) suspect(why string) {
+	if w.doubt == "" {
+		w.doubt = why
+	}
+}
+
+// pause is how long the next look has to wait, so that changes without end do not
+// keep the switch and the agent busy with reading back.
+func (w *watch) pause() time.Duration {
+	return time.Until(w.lookedAt.Add(min(4*w.took, maxLookPause)))
+}
+
+// due says whether it is time to read the switch back without any doubt.
+func (w *watch) due(watched bool) bool {
+	interval := lookInterval
+	if !watched {
+		interval = min(max(lookShare*w.took, countInterval/2), lookInterval)
+	}
+	return time.Since(w.lookedAt) >= interval
+}
+
+// fought says whether somebody changes the switch again and again.
+func (w *watch) fought() bool { return w.streak >= fight && time.Since(w.lastAt) < truce }
+
+// putRight notes that the difference that was found, if any, is no more.
+func (w *watch) putRight(log *zap.Logger) bool {
+	if w.found == nil {
+		return false
+	}
+	if w.found.Time.Sub(w.lastAt) < haste+min(4*w.took, maxLookPause) {
+		w.streak++
+	} else {
+		w.streak = 1
+	}
+	w.last, w.found, w.lastAt = *w.found, nil, time.Now()
+	w.last.Took = w.lastAt.Sub(w.last.Time)
+	w.count++
+	switch {
+	case w.streak < fight:
+		log.Warn("the switch was changed by somebody else and is put right", zap.Strings("what", w.last.What), zap.Duration("took", w.last.Took))
+	case w.streak == fight:
+		log.Error("somebody changes the switch again and again", zap.Strings("what", w.last.What))
+	}
+	return true
+}
+
+// report is the part of the status.
+func (w *watch) report() *control.DriftStatus {
+	s := &control.DriftStatus{Count: w.count}
+	switch {
+	case w.found != nil:
+		s.Last = w.found
+	case w.count > 0:
+		last := w.last
+		s.Last = &last
+	default:
+		return nil
+	}
+	return s
+}
+
+// look reads the switch back and compares it with what the enforcer believes. If
+// it finds a difference, it has the bridge prepared anew, believes what it has
+// read and reports false: the caller then makes what differs from what is
+// desired. Connections that were made meanwhile are judged anew, and what NORMAL
+// has learned is forgotten, because neither may be what the agent's flows allow.
+func (e *enforcer) look(ctx context.Context) (agrees bool, err error) {
+	why := e.watch.doubt
+	e.watch.doubt = ""
+	started := time.Now()
+	defer func() {
+		if err != nil {
+			e.watch.suspect(why)
+		}
+		e.watch.lookedAt, e.watch.took = time.Now(), time.Since(started)
+	}()
+	missing, err := e.prepare(ctx, againTimeout)
+	if err != nil {
+		return false, err
+	}
+	e.drifted(missing)
+	ours, foreign, err := e.conn.DumpAll(ctx)
+	if err != nil {
+		return false, err
+	}
+	differences := compareFlows(e.installed, ours, foreign)
+	e.noFlood = nil
+	if len(missing)+len(differences) == 0 {
+		return true, nil
+	}
+	e.flowsDrifted(differences)
+	e.installed, e.foreign = ours, foreign
+	return false, nil
+}
+
+// drifted notes differences that others have made.
+func (e *enforcer) drifted(what []string) {
+	if len(what) == 0 {
+		return
+	}
+	if e.watch.found == nil {
+		e.watch.found = &control.Drift{Time: time.Now()}
+	}
+	for _, w := range what {
+		if found := e.watch.found; len(found.What) < maxWhat && !slices.Contains(found.What, w) {
+			found.What = append(found.What, w)
+		}
+	}
+	e.infra, e.revalidated = nil, false
+}
+
+// flowsDrifted notes differences of flows. Connections that were made with other
+// flows are judged anew.
+func (e *enforcer) flowsDrifted(what []string) {
+	if len(what) == 0 {
+		return
+	}
+	e.drifted(what)
+	e.compiler.RaiseAllEpochs()
+	if e.compiler.Wrapped() {
+		e.flushes.everything()
+	}
+}
+
+// count compares the number of flows in each table with what is believed.
+func (e *enforcer) count(ctx context.Context) error {
+	got, err := e.conn.Counts(ctx)
+	if err != nil {
+		return err
+	}
+	want := make([]int, len(got))
+	for f := range e.installed.All() {
+		if int(f.Table) < len(want) {
+			want[f.Table]++
+		}
+	}
+	for t := range got {
+		if got[t] != want[t] {
+			e.watch.suspect(fmt.Sprintf("table %d (%s) has %d flows, not %d", t, flows.Table(t), got[t], want[t]))
+		}
+	}
+	return nil
+}
+
+// intruders are the flows of others in the tables of the pipeline.
+func intruders(foreign *flows.Set) []flows.Flow {
+	var found []flows.Flow
+	if foreign != nil {
+		for f := range foreign.All() {
+			if int(f.Table) < len(flows.Tables()) {
+				found = append(found, f)
+			}
+		}
+	}
+	return found
+}
+
+// compareFlows says in words how the flows of the switch differ from those that
+// are believed to be there.
+func compareFlows(believed, ours, foreign *flows.Set) []string {
+	d := flows.Diff(believed, ours) // what it would take to put the switch right
+	alien := &flows.Set{}
+	for _, f := range intruders(foreign) {
+		alien.Put(f)
+	}
+	var out []string
+	say := func(what string, fs []flows.Flow) {
+		switch n := len(fs); {
+		case n == 1:
+			out = append(out, fmt.Sprintf("1 flow %s: %s", what, fs[0]))
+		case n > 1:
+			out = append(out, fmt.Sprintf("%d flows %s: %s", n, what, someFlows(fs)))
+		}
+	}
+	say("gone", d.Add)
+	say("changed", d.Modify)
+	say("too many", d.Delete)
+	say("of somebody else", alien.Sorted())
+	return out
+}
+
+// someFlows names some flows.
+func someFlows(fs []flows.Flow) string {
+	const few = 3
+	var texts []string
+	for _, f := range fs[:min(len(fs), few)] {
+		texts = append(texts, f.String())
+	}
+	if more := len(fs) - few; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, " | ")
+}
