@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -116,5 +117,42 @@ func (h *host) confirms() {
 	// Two may have met something else that the machine does.
 	if h.t.Log(text); took[len(took)-3] > prompt {
 		h.t.Error(text)
+	}
+}
+
+// As long as megaflows of before are in use, status --wait does not return: here
+// the revalidators are held, and the connection that was revoked goes on.
+func TestConfirmationWaitsForMegaflows(t *testing.T) {
+	h := streamHost(t)
+	h.setVersion("4.0.0") // or they would be purged
+	stream := h.stream("client", 7001)
+	h.wait()
+	if _, err := h.ovs.Appctl("revalidator/pause"); err != nil {
+		t.Fatal(err)
+	}
+	h.write("server.yaml", serverGroup(""))
+	ctx, cancel := context.WithCancel(t.Context())
+	waited := make(chan error, 1)
+	go func() { _, err := h.ask(ctx, true); waited <- err }()
+	defer cancel()
+	h.waitsForSwitch()
+	follows(t, "revoked, but not yet", stream, true)
+	select {
+	case err := <-waited:
+		t.Errorf("confirmed (%v) while the stream goes on", err)
+	default:
+	}
+	if _, err := h.ovs.Appctl("revalidator/resume"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waited; err != nil {
+		t.Fatal(err)
+	}
+	sent := stream.Sent()
+	if err := testbed.Poll(within(t, 10*time.Second), time.Millisecond, func() (bool, error) { return stream.Sent() > sent+100, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if last := stream.Last(); last > sent {
+		t.Errorf("%d messages passed after the confirmation", last-sent)
 	}
 }
