@@ -197,9 +197,6 @@ const (
 // the changes before them from being enforced.
 const maxDrain = 8
 
-// errStopping is the answer to waits that the end of the loop interrupts.
-var errStopping = errors.New("the agent is stopping")
-
 // Run works until ctx ends and returns its error. The flows stay in force.
 func (c *Controller) Run(ctx context.Context) error {
 	defer close(c.ended)
@@ -209,7 +206,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	count := time.NewTicker(countInterval)
 	defer count.Stop()
 	defer c.enforcer.close()
-	defer func() { c.waits.end(errStopping) }()
+	defer func() { c.waits.end(control.ErrStopping) }()
 	for {
 		var dead, portStatus, foreign <-chan struct{}
 		if conn := c.enforcer.conn; conn != nil {
@@ -273,7 +270,7 @@ func (c *Controller) do(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-c.ended:
-		return errStopping
+		return control.ErrStopping
 	}
 }
 

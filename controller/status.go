@@ -74,7 +74,7 @@ func (c *Controller) loopStatus(ctx context.Context, seq uint64) (control.Status
 		case <-ctx.Done():
 			return control.Status{}, ctx.Err()
 		case <-c.ended:
-			return control.Status{}, errStopping
+			return control.Status{}, control.ErrStopping
 		}
 	}
 }

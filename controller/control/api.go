@@ -8,6 +8,9 @@ import (
 // ErrHeld is the answer to a wait for a change of policy that is held.
 var ErrHeld = errors.New("the change of policy is held: it waits for ovs-sg release")
 
+// ErrStopping is the answer to what the end of the agent interrupts.
+var ErrStopping = errors.New("the agent is stopping")
+
 // Status is what the agent reports about itself. Its JSON form is the output of
 // "ovs-sg status -o json".
 type Status struct {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -101,4 +102,27 @@ func TestStatusExitCode(t *testing.T) {
 	_, _ = h.status("--wait")
 	status(4, "held", "--exit-code", "-o", "json")
 	status(0, "")
+}
+
+// status --wait goes on when the agent is restarted meanwhile.
+func TestWaitAcrossRestart(t *testing.T) {
+	h := newHost(t, testbed.Options{Dummy: true})
+	h.example()
+	h.start()
+	h.wait()
+	h.hold(syscall.SIGSTOP)
+	h.write("more.yaml", "apiVersion: networking.evroclabs.net/v1alpha1\nkind: SecurityGroup\nmetadata: {name: more}\nspec: {}\n")
+	wait := exec.CommandContext(within(t, 30*time.Second), program, "status", "--wait", "--control", h.path("control.sock"))
+	var out, errs bytes.Buffer
+	wait.Stdout, wait.Stderr = &out, &errs
+	if err := wait.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.waitsForSwitch()
+	h.stop()
+	h.hold(syscall.SIGCONT)
+	h.start()
+	if err := wait.Wait(); err != nil || !strings.Contains(out.String(), "more.yaml") {
+		t.Errorf("%v: %s%s", err, &out, &errs)
+	}
 }
