@@ -90,7 +90,7 @@ func handler(b Backend) http.Handler {
 		switch {
 		case errors.Is(err, ErrHeld):
 			return http.StatusConflict
-		case errors.Is(err, ErrStopping):
+		case errors.Is(err, ErrStopping), errors.Is(err, context.Canceled): // or the client has gone
 			return http.StatusGone
 		}
 		return http.StatusServiceUnavailable
