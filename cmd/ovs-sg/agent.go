@@ -140,18 +140,19 @@ const readyAnyway = 15 * time.Second
 // ready and, as long as the loop answers, alive (sd_notify(3)). Ready is the agent
 // when the first policy is in force, or after a while.
 func notifySystemd(ctx context.Context, c *controller.Controller, patience time.Duration) error {
-	ready := daemon.SdNotifyReady + "\nSTATUS=the first policy is in force"
+	ready := daemon.SdNotifyReady
+	var settled <-chan struct{} // the news are worth a word
 	select {
 	case <-c.Settled():
 	case <-time.After(patience):
 		ready = daemon.SdNotifyReady + "\nSTATUS=nothing is enforced yet: see ovs-sg status"
+		settled = c.Settled()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	if _, err := daemon.SdNotify(false, ready); err != nil {
 		return fmt.Errorf("notify systemd: %w", err)
 	}
-	settled := c.Settled()
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		return fmt.Errorf("watchdog: %w", err)

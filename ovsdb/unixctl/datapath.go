@@ -10,8 +10,8 @@ import (
 )
 
 // Describe returns the version of Open vSwitch, such as 3.1.0, and what the
-// datapath of a bridge can do, as dpif/show-dp-features says it; empty if there is
-// no such bridge.
+// datapath of a bridge can do, as dpif/show-dp-features and dpif/set-dp-features
+// say it; empty if there is no such bridge.
 func (v *Vswitchd) Describe(ctx context.Context, bridge string) (version, features string, err error) {
 	if version, err = v.Call(ctx, "version"); err != nil {
 		return "", "", err
@@ -19,11 +19,16 @@ func (v *Vswitchd) Describe(ctx context.Context, bridge string) (version, featur
 	// The first line is: ovs-vswitchd (Open vSwitch) 3.1.0
 	first, _, _ := strings.Cut(version, "\n")
 	version = first[strings.LastIndexByte(first, ' ')+1:]
-	features, err = v.Call(ctx, "dpif/show-dp-features", bridge)
-	if _, refused := errors.AsType[*Error](err); refused {
-		err = nil
+	// The first tells what the datapath was able to do when it was opened, the
+	// second, which sets nothing without more arguments, also what is used of it.
+	for _, command := range []string{"dpif/show-dp-features", "dpif/set-dp-features"} {
+		text, err := v.Call(ctx, command, bridge)
+		if _, refused := errors.AsType[*Error](err); err != nil && !refused {
+			return "", "", err
+		}
+		features += text
 	}
-	return version, features, err
+	return version, features, nil
 }
 
 // oneTurn is how many commands of a connection a daemon runs in one turn of its

@@ -98,16 +98,22 @@ var needed = []string{
 }
 
 // Missing returns the features that the pipeline needs and the datapath does not
-// have; features is the output of dpif/show-dp-features. What the output does not
-// mention is not missing.
+// have; features is the output of dpif/show-dp-features, with lines like "CT zone:
+// Yes", or of dpif/set-dp-features, with lines like "ct_zone (CT zone) : [run
+// time]:true, [boot time]:true". What the output does not mention is not missing.
 func Missing(features string) (out []string) {
-	has := map[string]string{}
+	lacks := map[string]bool{}
 	for line := range strings.Lines(features) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-		has[name] = value
+		if name, ok := strings.CutSuffix(strings.TrimSpace(line), ": No"); ok {
+			lacks[name] = true
+		}
+		if name, _, ok := strings.Cut(line, ") : [run time]:false"); ok {
+			_, name, _ = strings.Cut(name, " (")
+			lacks[name] = true
+		}
 	}
 	for _, name := range needed {
-		if has[name] == "No" {
+		if lacks[name] {
 			out = append(out, name)
 		}
 	}

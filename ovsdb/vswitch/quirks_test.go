@@ -62,6 +62,8 @@ func TestMissing(t *testing.T) {
 		{strings.ReplaceAll(all, "Yes", "No"), "Recirc, CT state, CT zone, CT label, CT orig tuple, CT orig tuple for IPv6, Conntrack clear"},
 		{strings.Replace(all, "CT orig tuple: Yes", "CT orig tuple: No", 1), "CT orig tuple"},
 		{"", ""}, // not known
+		{all + "ct_zone (CT zone) : [run time]:false, [boot time]:true\nct_label (CT label) : [run time]:true, [boot time]:true\n", "CT zone"},
+		{"ct_mark (CT mark) : [run time]:false, [boot time]:true\nmax_hash_alg (Max dp_hash algorithm) : [run time]:1, [boot time]:1\n", ""},
 	} {
 		if got := strings.Join(Missing(c.features), ", "); got != c.want {
 			t.Errorf("got %q, want %q", got, c.want)

@@ -27,6 +27,8 @@ func TestRefusedSwitch(t *testing.T) {
 				})
 			},
 			func(_ *host, a *appctl) { a.alter(nil) }},
+		{"feature switched off", "lacks what the flows need: CT orig tuple (",
+			func(h *host, _ *appctl) { h.feature("ct_orig_tuple", "false") }, func(h *host, _ *appctl) { h.feature("ct_orig_tuple", "true") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHost(t, testbed.Options{Standalone: true})
@@ -63,5 +65,13 @@ func TestRefusedSwitch(t *testing.T) {
 			h.arrives("other", "server", true, fromOther, allowed)
 			h.arrives("client", "server", false, fromClient, forbidden)
 		})
+	}
+}
+
+// feature switches a feature of the datapath off or on.
+func (h *host) feature(name, value string) {
+	h.t.Helper()
+	if out, err := h.ovs.Appctl("dpif/set-dp-features", h.ovs.Bridge(), name, value); err != nil || out != "" {
+		h.t.Fatal(out, err)
 	}
 }
