@@ -89,8 +89,8 @@ type Database interface {
 	Status() vswitch.Status
 }
 
-// Config is what a Controller works with. All but Daemon, Policy and those
-// from MaxRevoke on must be set.
+// Config is what a Controller works with. All but Daemon, Policy and what
+// follows must be set.
 type Config struct {
 	Bridge   string
 	Source   policy.Source
@@ -99,6 +99,8 @@ type Config struct {
 	Dial   func(ctx context.Context, datapathType string) (Switch, error)
 	Daemon Daemon
 	Policy policy.Options
+	// DHCPServers are as in flows.Host.
+	DHCPServers []netip.Addr
 	// MaxRevoke is the share (0 to 1) of the rules in force that a change of
 	// policy may remove without being held; 0: no change is ever held.
 	MaxRevoke float64
@@ -161,8 +163,9 @@ type Controller struct {
 
 // sourceState is the state of the source in its last update.
 type sourceState struct {
-	seq uint64
-	err string // why the source cannot be read; empty if it can
+	seq  uint64
+	err  string // why the source cannot be read; empty if it can
+	held string // why the source holds back what it reads; empty if it does not
 }
 
 // New makes a controller that does nothing yet.
@@ -320,7 +323,7 @@ func (c *Controller) takeUpdate(u policy.Update) {
 		c.desired.restore(u.Changes)
 		return
 	}
-	first, now := c.source == nil, &sourceState{seq: u.Seq}
+	first, now := c.source == nil, &sourceState{seq: u.Seq, held: u.Held}
 	if u.Err != nil {
 		now.err = u.Err.Error()
 	}
@@ -430,12 +433,38 @@ func (c *Controller) disconnected(err error) {
 // Settled is closed when the first policy is in force.
 func (c *Controller) Settled() <-chan struct{} { return c.enforcing }
 
+// held says why the newest policy is held, by the source or by the guard; nil if it
+// is not.
+func (c *Controller) held() *control.Held {
+	var held control.Held
+	if c.desired.held != nil {
+		held = *c.desired.held
+	}
+	if c.source != nil && c.source.held != "" {
+		reason := c.cfg.Source.String() + ": " + c.source.held + "; what was in force stays in force"
+		if held.Reason != "" {
+			reason += "; and " + held.Reason
+		}
+		held.Reason = reason
+	}
+	if held.Reason == "" {
+		return nil
+	}
+	return &held
+}
+
 // Release confirms the change of policy that is held. The error says that
 // nothing is, or is that of ctx.
 func (c *Controller) Release(ctx context.Context) error {
-	var err error
+	released, err := c.cfg.Source.Release(ctx)
+	if err != nil {
+		return err
+	}
 	if e := c.do(ctx, func() {
 		if err = c.desired.release(); err != nil {
+			if released {
+				err = nil
+			}
 			return
 		}
 		c.log.Info("change of policy released")

@@ -179,7 +179,7 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 	} else {
 		e.flushes.endpoints(change.Endpoints)
 	}
-	host := flows.Host{Infra: h.infra, Userspace: e.quirks(ports).HoldsFragments}
+	host := flows.Host{Infra: h.infra, Userspace: e.quirks(ports).HoldsFragments, DHCPServers: e.cfg.DHCPServers}
 	delta, alone, err := e.compiler.Update(change, host)
 	if e.compiler.Wrapped() {
 		e.flushes.everything()

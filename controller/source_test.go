@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -86,6 +87,8 @@ func (m *memorySource) Status(most int) (s policy.SourceStatus, ok bool) {
 	s.Seq = m.seq
 	return s, m.looked
 }
+
+func (m *memorySource) Release(context.Context) (bool, error) { return false, nil }
 
 func (m *memorySource) Enforced(seq uint64) {
 	m.mu.Lock()
@@ -334,7 +337,13 @@ func (d *directory) kept() map[string]string {
 		if err != nil {
 			d.t.Fatal(err)
 		}
-		out[e.Name()[:len(e.Name())-len(".accepted")]] = string(data)
+		begin, content, _ := strings.Cut(string(data), "\n")
+		if !strings.HasPrefix(begin, "# ovs-sg accepted copy, sha256 of the rest: ") {
+			d.t.Errorf("%s begins with %q", e.Name(), begin)
+		}
+		if name := strings.TrimSuffix(e.Name(), ".accepted"); name != "directory" {
+			out[name] = content
+		}
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,12 +32,13 @@ func (c *Controller) Status(ctx context.Context, all bool) (control.Status, erro
 	if all {
 		most = math.MaxInt
 	}
-	counts, files, seq := unitStatus(c.cfg.Source, most)
+	units, seq := unitStatus(c.cfg.Source, most)
 	s, err := c.loopStatus(ctx, seq)
 	if err != nil {
 		return control.Status{}, err
 	}
-	s.Counts, s.Files = counts, files
+	s.Counts, s.Files, s.Unsaved = units.Counts, units.Files, units.Unsaved
+	s.Warnings = append(slices.Clone(s.Warnings), units.Warnings...)
 	return s, nil
 }
 
@@ -113,24 +115,24 @@ func (c *Controller) answer() {
 	c.asks = rest
 }
 
-// unitStatus counts the units of a source and lists them: of more than most
-// accepted ones only those that are not. seq is that of the update that tells the
-// same, 0 before the first.
-func unitStatus(source policy.Source, most int) (n control.FileCounts, list []control.FileStatus, seq uint64) {
-	list = []control.FileStatus{}
+// unitStatus is the part of the status that the source knows. Of more than most
+// accepted units it lists only those that are not. seq is that of the update that
+// tells the same, 0 before the first.
+func unitStatus(source policy.Source, most int) (out control.Status, seq uint64) {
 	s, ok := source.Status(most)
+	out = control.Status{Files: []control.FileStatus{}, Unsaved: s.Unsaved, Warnings: s.Warnings}
 	if !ok {
-		return n, list, 0
+		return out, 0
 	}
-	n = control.FileCounts{Accepted: s.Accepted, Kept: s.Kept, Rejected: s.Rejected}
+	out.Counts = control.FileCounts{Accepted: s.Accepted, Kept: s.Kept, Rejected: s.Rejected}
 	for _, u := range s.Units {
 		fs := control.FileStatus{Name: u.Name, State: u.State.String()}
 		for _, p := range u.Errors {
 			fs.Errors = append(fs.Errors, p.Error())
 		}
-		list = append(list, fs)
+		out.Files = append(out.Files, fs)
 	}
-	return n, list, s.Seq
+	return out, s.Seq
 }
 
 // status is the status as the loop knows it.
@@ -139,7 +141,7 @@ func (c *Controller) status() control.Status {
 		Bridge: c.cfg.Bridge, Rounds: c.history.applied, Failures: c.history.failed, Reason: c.lastErr,
 		Ports: []control.PortStatus{}, Warnings: []string{}, Notes: []string{}, Last: c.history.lastChange(),
 	}
-	switch {
+	switch held := c.held(); {
 	case c.phase == starting:
 		s.State = "starting"
 		var missing []string
@@ -150,9 +152,8 @@ func (c *Controller) status() control.Status {
 			missing = append(missing, "OVSDB")
 		}
 		s.Reason = "waiting for " + strings.Join(missing, " and ")
-	case c.phase == settled && c.desired.held != nil:
-		held := *c.desired.held
-		s.State, s.Reason, s.Held = "held", "the newest policy waits for ovs-sg release: "+held.Reason, &held
+	case c.phase == settled && held != nil:
+		s.State, s.Reason, s.Held = "held", "the newest policy waits for ovs-sg release: "+held.Reason, held
 	case c.enforcer.watch.fought():
 		s.State, s.Reason = "drifted", errFought.Error()
 	case c.phase == settled:

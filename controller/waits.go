@@ -82,7 +82,7 @@ func (c *Controller) completeWaits() {
 		switch {
 		case w.ctx.Err() != nil:
 			w.result <- w.ctx.Err()
-		case seen && c.desired.held != nil:
+		case seen && c.held() != nil:
 			w.result <- control.ErrHeld
 		case seen && c.phase == settled && c.waits.done.ports >= w.at.ports:
 			c.enforcer.activity.begin("waiting for the switch")

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -40,6 +41,8 @@ type agentCmd struct {
 
 	DefaultGroup        string `help:"Name of the group of VMs that list none." default:"default-sto-1"`
 	DefaultGroupContent string `help:"What that group allows where no manifest defines it: own-subnet, whole-vpc, egress-only or nothing." enum:"own-subnet,whole-vpc,egress-only,nothing" default:"own-subnet"`
+
+	DHCPServer []netip.Addr `name:"dhcp-server" help:"A DHCP or DHCPv6 server that VMs may ask by its address without a rule, as for a renewal; may be repeated." placeholder:"ADDR"`
 
 	MaxRevoke    uint8  `help:"Hold a change of policy that removes more than this share, in percent, of the rules in force on this host, or all rules of every VM, until ovs-sg release; 0: never." default:"0"`
 	ControlGroup string `help:"Group that may use the control socket, besides its owner." placeholder:"GROUP"`
@@ -109,8 +112,8 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		Dial:      dialer(mgmt),
 		Daemon:    vswitchd{unixctl.NewVswitchd(rundir, a.Unixctl), a.Bridge},
 		Policy:    policy.Options{DefaultGroup: a.DefaultGroup, DefaultContent: content},
-		MaxRevoke: float64(a.MaxRevoke) / 100,
-		Logger:    log,
+		MaxRevoke: float64(a.MaxRevoke) / 100, DHCPServers: a.DHCPServer,
+		Logger: log,
 	})
 	// The source ends after the controller, which tells it what is enforced.
 	sourceCtx, stopSource := context.WithCancel(context.WithoutCancel(ctx))

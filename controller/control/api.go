@@ -23,6 +23,7 @@ type Status struct {
 	Rounds   int          `json:"rounds"`   // changes of flows that the switch confirmed
 	Failures int          `json:"failures"` // changes of flows that failed and were tried again
 	Counts   FileCounts   `json:"fileCounts"`
+	Unsaved  int          `json:"unsavedFiles,omitempty"` // accepted files that the state directory does not hold, because it could not be written
 	Files    []FileStatus `json:"files"`
 	Ports    []PortStatus `json:"ports"`
 	Warnings []string     `json:"warnings"`
