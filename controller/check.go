@@ -46,7 +46,7 @@ func (e *enforcer) checkDaemon(ctx context.Context, ports *vswitch.Snapshot) err
 		return err
 	}
 	if missing := vswitch.Missing(features); len(missing) > 0 {
-		return fmt.Errorf("the datapath of bridge %s lacks what the flows need: %s (ovs-appctl dpif/set-dp-features %s); nothing is enforced",
+		return fmt.Errorf("the datapath of bridge %s lacks what the flows need: %s (ovs-appctl dpif/set-dp-features %s); nothing new is enforced",
 			ports.Bridge.Name, strings.Join(missing, ", "), ports.Bridge.Name)
 	}
 	return nil
@@ -64,7 +64,7 @@ func (e *enforcer) checkSwitch(ctx context.Context, ports *vswitch.Snapshot) err
 
 func usable(whose, version string) error {
 	if reason := vswitch.Unusable(version); reason != "" {
-		return fmt.Errorf("%s %s: %s; nothing is enforced until it is upgraded", whose, version, reason)
+		return fmt.Errorf("%s %s: %s; nothing new is enforced until it is upgraded", whose, version, reason)
 	}
 	return nil
 }
