@@ -35,6 +35,10 @@ type Switch interface {
 	// FlushAddr forgets the connections of a zone from or to an address. The
 	// error wraps errors.ErrUnsupported where the switch cannot do it.
 	FlushAddr(ctx context.Context, zone uint16, addr netip.Addr) error
+	// Version is that of Open vSwitch, such as 3.1.0, in its own words.
+	Version() string
+	// Nudge makes the switch translate all megaflows anew.
+	Nudge(context.Context) error
 	// Watched reports whether Foreign tells of changes by others.
 	Watched() bool
 	// Foreign receives after somebody else has changed flows in the tables of
@@ -52,11 +56,22 @@ type Switch interface {
 
 // Daemon is what only the control socket of ovs-vswitchd can do.
 type Daemon interface {
+	// Describe returns the version of Open vSwitch, such as 3.1.0, and what
+	// the datapath of the bridge can do, as dpif/show-dp-features says it;
+	// empty if there is no such bridge yet.
+	Describe(context.Context) (version, features string, err error)
 	// FlushFDB makes NORMAL forget the MAC addresses that it has learned.
 	FlushFDB(context.Context) error
-	// Settle returns when no megaflow is older than the flows in force;
-	// purge throws all megaflows away instead of revalidating them.
-	Settle(ctx context.Context, purge bool) error
+	// Turn returns when the main loop has begun another turn, and so has told
+	// the threads that make megaflows of every change of flows before.
+	Turn(context.Context) error
+	// AwaitRound returns when a round of the revalidators has ended; during
+	// the wait nudge is called once, to wake them, and wake again and again,
+	// to wake the main loop. The error wraps errors.ErrUnsupported where
+	// ovs-vswitchd cannot wait.
+	AwaitRound(ctx context.Context, nudge, wake func(context.Context) error) error
+	// Purge throws all megaflows away.
+	Purge(context.Context) error
 }
 
 // Database is the bridge in OVSDB.
@@ -92,8 +107,12 @@ type Config struct {
 	// policy may remove without being held; 0: no change is ever held.
 	MaxRevoke float64
 	Logger    *zap.Logger
-	// ApplyTimeout bounds one round with the switch; a minute if zero.
+	// ApplyTimeout bounds what is asked of the switch before compiling, and
+	// again what is asked after it; a minute if zero. Compiling takes as long as
+	// it takes.
 	ApplyTimeout time.Duration
+
+	compiling func() // for tests: called before each compilation, if set
 }
 
 // phase is what the loop knows of the newest inputs.
@@ -123,10 +142,8 @@ type Controller struct {
 	enforcing chan struct{} // closed when the first policy is in force
 	first     sync.Once     // to close enforcing
 
-	// Status reads these while the loop is busy: since when it has waited for
-	// the switch, in Unix nanoseconds, 0 if it does not wait, and what it said
-	// last.
-	busySince  atomic.Int64
+	// lastStatus is what the loop said last. Status reads it while the loop is
+	// busy.
 	lastStatus atomic.Pointer[control.Status]
 
 	// What follows belongs to the goroutine of Run.
@@ -137,6 +154,7 @@ type Controller struct {
 	desired  desired
 	enforcer enforcer
 	waits    waits
+	asks     []ask // for the status, not yet answered
 	history  history
 
 	retry   *time.Timer
@@ -184,9 +202,6 @@ const (
 // the changes before them from being enforced.
 const maxDrain = 8
 
-// errStopping is the answer to waits that the end of the loop interrupts.
-var errStopping = errors.New("the agent is stopping")
-
 // Run works until ctx ends and returns its error. The flows stay in force.
 func (c *Controller) Run(ctx context.Context) error {
 	defer close(c.ended)
@@ -196,7 +211,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	count := time.NewTicker(countInterval)
 	defer count.Stop()
 	defer c.enforcer.close()
-	defer func() { c.waits.end(errStopping) }()
+	defer func() { c.waits.end(control.ErrStopping) }()
 	for {
 		var dead, portStatus, foreign <-chan struct{}
 		if conn := c.enforcer.conn; conn != nil {
@@ -231,6 +246,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		if c.phase == changed {
 			c.reconcile(ctx)
 		}
+		c.answer()
 	}
 }
 
@@ -259,7 +275,7 @@ func (c *Controller) do(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-c.ended:
-		return errStopping
+		return control.ErrStopping
 	}
 }
 
@@ -292,9 +308,9 @@ func (c *Controller) watch(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
 	defer cancel()
-	c.busySince.Store(time.Now().UnixNano())
+	c.enforcer.activity.begin("waiting for the switch")
 	err := e.count(ctx)
-	c.busySince.Store(0)
+	c.enforcer.activity.end()
 	switch {
 	case err != nil && !errors.Is(ctx.Err(), context.Canceled):
 		c.disconnected(err)
@@ -370,11 +386,8 @@ func (c *Controller) reconcile(ctx context.Context) {
 		c.phase, c.lastErr = failed, reason
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
-	defer cancel()
-	c.busySince.Store(time.Now().UnixNano())
 	made, err := c.enforcer.apply(ctx, &c.desired, c.ports, c.host)
-	c.busySince.Store(0)
+	c.enforcer.activity.end()
 	c.tellSource()
 	if err == nil {
 		c.phase, c.backoff, c.lastErr = settled, 0, ""

@@ -34,6 +34,7 @@ type enforcer struct {
 	log *zap.Logger
 
 	conn      Switch          // nil: not connected
+	release   string          // of the Open vSwitch that was connected last, in its own words
 	noFlood   map[uint32]bool // as set over conn; nil: unknown
 	infra     map[uint32]bool // the ports that NORMAL may have learned from; nil: unknown
 	installed *flows.Set      // nil: unknown
@@ -51,6 +52,8 @@ type enforcer struct {
 	// revalidated: the datapath has followed the last change of flows.
 	revalidated bool
 	flushes     flushes
+
+	activity *activity
 }
 
 func newEnforcer(cfg Config) enforcer {
@@ -58,7 +61,7 @@ func newEnforcer(cfg Config) enforcer {
 	if cfg.Salt > 0 {
 		compiler.Salt(cfg.Salt)
 	}
-	return enforcer{cfg: cfg, log: cfg.Logger, compiler: compiler, flushes: flushes{}}
+	return enforcer{cfg: cfg, log: cfg.Logger, compiler: compiler, flushes: flushes{}, activity: &activity{}}
 }
 
 // outcome is what an apply did.
@@ -92,11 +95,19 @@ func (e *enforcer) close() {
 // apply makes the switch enforce what is desired for the ports of the host. The
 // order of its steps is what makes it safe: no packet may reach a port that
 // must not have it, at any moment between them.
-func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapshot, h host) (outcome, error) {
+func (e *enforcer) apply(begun context.Context, d *desired, ports *vswitch.Snapshot, h host) (outcome, error) {
+	ctx, cancel := e.limit(begun)
+	defer cancel()
 	connected := e.conn != nil
+	if err := e.check(ctx, ports); err != nil {
+		return outcome{}, err
+	}
 	switch {
 	case !connected:
 		if err := e.connect(ctx, ports); err != nil {
+			return outcome{}, err
+		}
+		if err := e.checkSwitch(ctx, ports); err != nil {
 			return outcome{}, err
 		}
 	case e.watch.doubt != "", ports.Bridge.Unprepared != "", ports.Bridge.UUID != e.bridge:
@@ -114,6 +125,10 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 	}
 
 	started := time.Now()
+	e.activity.begin("compiling")
+	if e.cfg.compiling != nil {
+		e.cfg.compiling()
+	}
 	change := d.update(h.vifs)
 	local := d.resolver.Local()
 	delta, err := e.compile(change, local, ports, h, connected)
@@ -121,6 +136,8 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 		return outcome{}, err
 	}
 	out := outcome{delta: delta, compiled: time.Since(started)}
+	ctx, cancel = e.limit(begun)
+	defer cancel()
 	targets := e.flushes.targets()
 	if err := e.flush(ctx, local, targets); err != nil {
 		return outcome{}, err
@@ -146,6 +163,12 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 	return out, nil
 }
 
+// limit bounds what is asked of the switch next.
+func (e *enforcer) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	e.activity.begin("waiting for the switch")
+	return context.WithTimeout(ctx, e.cfg.ApplyTimeout)
+}
+
 // compile takes a change of the model in and returns the flows that change with
 // it. connected says that the switch has what the compiler answered last, so
 // that the difference to that is the difference to the switch.
@@ -160,7 +183,7 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 	} else {
 		e.flushes.endpoints(change.Endpoints)
 	}
-	host := flows.Host{Infra: h.infra, Userspace: ports.Quirks().HoldsFragments, DHCPServers: e.cfg.DHCPServers}
+	host := flows.Host{Infra: h.infra, Userspace: e.quirks(ports).HoldsFragments, DHCPServers: e.cfg.DHCPServers}
 	delta, alone, err := e.compiler.Update(change, host)
 	if e.compiler.Wrapped() {
 		e.flushes.everything()
@@ -270,7 +293,7 @@ func (e *enforcer) revalidate(ctx context.Context, ports *vswitch.Snapshot, h ho
 			}
 		}
 		if !e.revalidated {
-			if err := e.cfg.Daemon.Settle(ctx, ports.Quirks().StaleMegaflows); err != nil {
+			if err := e.confirm(ctx, e.quirks(ports).StaleMegaflows); err != nil {
 				return err
 			}
 		}

@@ -138,30 +138,50 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		g.Go(func() error { return serveProfiles(ctx, a.DebugAddr) })
 	}
 	log.Info("agent started", zap.String("bridge", a.Bridge), zap.String("policy", a.PolicyDir), zap.String("version", version))
-	g.Go(func() error { return notifySystemd(ctx, c) })
+	g.Go(func() error { return notifySystemd(ctx, c, readyAnyway) })
 	return g.Wait()
 }
 
+// readyAnyway is how long the first policy may take to be in force before the
+// agent says that it is ready all the same: a start that never ends would have the
+// service manager kill it, and those wait that are to be started after it.
+const readyAnyway = 15 * time.Second
+
 // notifySystemd tells a service manager, if there is one, that the agent is
-// ready and, as long as the loop answers, alive (sd_notify(3)).
-func notifySystemd(ctx context.Context, c *controller.Controller) error {
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+// ready and, as long as the loop answers, alive (sd_notify(3)). Ready is the agent
+// when the first policy is in force, or after a while.
+func notifySystemd(ctx context.Context, c *controller.Controller, patience time.Duration) error {
+	ready := daemon.SdNotifyReady
+	var settled <-chan struct{} // the news are worth a word
+	select {
+	case <-c.Settled():
+	case <-time.After(patience):
+		ready = daemon.SdNotifyReady + "\nSTATUS=nothing is enforced yet: see ovs-sg status"
+		settled = c.Settled()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if _, err := daemon.SdNotify(false, ready); err != nil {
 		return fmt.Errorf("notify systemd: %w", err)
 	}
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		return fmt.Errorf("watchdog: %w", err)
 	}
-	if interval == 0 {
-		return nil
+	var tick <-chan time.Time
+	if interval > 0 {
+		ticker := time.NewTicker(interval / 3)
+		defer ticker.Stop()
+		tick = ticker.C
 	}
-	tick := time.NewTicker(interval / 3)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
+		case <-settled:
+			_, _ = daemon.SdNotify(false, "STATUS=the first policy is in force")
+			settled = nil
+		case <-tick:
 			answer, cancel := context.WithTimeout(ctx, interval/3)
 			_, err := c.Status(answer, false)
 			cancel()

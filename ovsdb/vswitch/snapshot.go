@@ -37,9 +37,6 @@ func (s Snapshot) Equal(t Snapshot) bool {
 		slices.Equal(s.Absent, t.Absent) && slices.Equal(s.Bypasses, t.Bypasses)
 }
 
-// Quirks are those of the bridge's datapath in the version of Open vSwitch.
-func (s Snapshot) Quirks() Quirks { return QuirksOf(s.OVSVersion, s.Bridge.DatapathType) }
-
 // Bridge is the Bridge row that is followed.
 type Bridge struct {
 	// Name is the configured name, also when there is no such bridge.
