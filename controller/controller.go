@@ -35,6 +35,10 @@ type Switch interface {
 	// FlushAddr forgets the connections of a zone from or to an address. The
 	// error wraps errors.ErrUnsupported where the switch cannot do it.
 	FlushAddr(ctx context.Context, zone uint16, addr netip.Addr) error
+	// Version is that of Open vSwitch, such as 3.1.0, in its own words.
+	Version() string
+	// Nudge makes the switch translate all megaflows anew.
+	Nudge(context.Context) error
 	// Watched reports whether Foreign tells of changes by others.
 	Watched() bool
 	// Foreign receives after somebody else has changed flows in the tables of
@@ -52,11 +56,22 @@ type Switch interface {
 
 // Daemon is what only the control socket of ovs-vswitchd can do.
 type Daemon interface {
+	// Describe returns the version of Open vSwitch, such as 3.1.0, and what
+	// the datapath of the bridge can do, as dpif/show-dp-features says it;
+	// empty if there is no such bridge yet.
+	Describe(context.Context) (version, features string, err error)
 	// FlushFDB makes NORMAL forget the MAC addresses that it has learned.
 	FlushFDB(context.Context) error
-	// Settle returns when no megaflow is older than the flows in force;
-	// purge throws all megaflows away instead of revalidating them.
-	Settle(ctx context.Context, purge bool) error
+	// Turn returns when the main loop has begun another turn, and so has told
+	// the threads that make megaflows of every change of flows before.
+	Turn(context.Context) error
+	// AwaitRound returns when a round of the revalidators has ended; during
+	// the wait nudge is called once, to wake them, and wake again and again,
+	// to wake the main loop. The error wraps errors.ErrUnsupported where
+	// ovs-vswitchd cannot wait.
+	AwaitRound(ctx context.Context, nudge, wake func(context.Context) error) error
+	// Purge throws all megaflows away.
+	Purge(context.Context) error
 }
 
 // Database is the bridge in OVSDB.
@@ -74,8 +89,8 @@ type Database interface {
 	Status() vswitch.Status
 }
 
-// Config is what a Controller works with. All but Daemon, Policy and the last
-// three must be set.
+// Config is what a Controller works with. All but Daemon, Policy and what
+// follows must be set.
 type Config struct {
 	Bridge   string
 	Source   policy.Source
@@ -84,12 +99,20 @@ type Config struct {
 	Dial   func(ctx context.Context, datapathType string) (Switch, error)
 	Daemon Daemon
 	Policy policy.Options
+	// Salt is as in compile.Compiler; 0: none.
+	Salt uint16
+	// DHCPServers are as in flows.Host.
+	DHCPServers []netip.Addr
 	// MaxRevoke is the share (0 to 1) of the rules in force that a change of
 	// policy may remove without being held; 0: no change is ever held.
 	MaxRevoke float64
 	Logger    *zap.Logger
-	// ApplyTimeout bounds one round with the switch; a minute if zero.
+	// ApplyTimeout bounds what is asked of the switch before compiling, and
+	// again what is asked after it; a minute if zero. Compiling takes as long as
+	// it takes.
 	ApplyTimeout time.Duration
+
+	compiling func() // for tests: called before each compilation, if set
 }
 
 // phase is what the loop knows of the newest inputs.
@@ -119,10 +142,8 @@ type Controller struct {
 	enforcing chan struct{} // closed when the first policy is in force
 	first     sync.Once     // to close enforcing
 
-	// Status reads these while the loop is busy: since when it has waited for
-	// the switch, in Unix nanoseconds, 0 if it does not wait, and what it said
-	// last.
-	busySince  atomic.Int64
+	// lastStatus is what the loop said last. Status reads it while the loop is
+	// busy.
 	lastStatus atomic.Pointer[control.Status]
 
 	// What follows belongs to the goroutine of Run.
@@ -133,6 +154,7 @@ type Controller struct {
 	desired  desired
 	enforcer enforcer
 	waits    waits
+	asks     []ask // for the status, not yet answered
 	history  history
 
 	retry   *time.Timer
@@ -143,8 +165,9 @@ type Controller struct {
 
 // sourceState is the state of the source in its last update.
 type sourceState struct {
-	seq uint64
-	err string // why the source cannot be read; empty if it can
+	seq  uint64
+	err  string // why the source cannot be read; empty if it can
+	held string // why the source holds back what it reads; empty if it does not
 }
 
 // New makes a controller that does nothing yet.
@@ -179,9 +202,6 @@ const (
 // the changes before them from being enforced.
 const maxDrain = 8
 
-// errStopping is the answer to waits that the end of the loop interrupts.
-var errStopping = errors.New("the agent is stopping")
-
 // Run works until ctx ends and returns its error. The flows stay in force.
 func (c *Controller) Run(ctx context.Context) error {
 	defer close(c.ended)
@@ -191,7 +211,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	count := time.NewTicker(countInterval)
 	defer count.Stop()
 	defer c.enforcer.close()
-	defer func() { c.waits.end(errStopping) }()
+	defer func() { c.waits.end(control.ErrStopping) }()
 	for {
 		var dead, portStatus, foreign <-chan struct{}
 		if conn := c.enforcer.conn; conn != nil {
@@ -223,6 +243,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		if c.phase == changed {
 			c.reconcile(ctx)
 		}
+		c.answer()
 	}
 }
 
@@ -251,7 +272,7 @@ func (c *Controller) do(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-c.ended:
-		return errStopping
+		return control.ErrStopping
 	}
 }
 
@@ -272,20 +293,6 @@ func (c *Controller) suspect(why string) {
 	}
 }
 
-// portsMoved takes the switch's report that a port has come, gone or changed. A port
-// that was removed and added again may look the same in OVSDB, but has lost its
-// configuration.
-func (c *Controller) portsMoved() {
-	c.enforcer.noFlood = nil
-	c.change()
-}
-
-// toldForeign takes the switch's report that somebody else has changed flows.
-func (c *Controller) toldForeign() {
-	c.enforcer.watch.told = true
-	c.suspect("flows were changed by somebody else")
-}
-
 // watch sees from time to time whether the switch is as it was left.
 func (c *Controller) watch(ctx context.Context) {
 	e := &c.enforcer
@@ -302,9 +309,9 @@ func (c *Controller) watch(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
 	defer cancel()
-	c.busySince.Store(time.Now().UnixNano())
+	c.enforcer.activity.begin("waiting for the switch")
 	err := e.count(ctx)
-	c.busySince.Store(0)
+	c.enforcer.activity.end()
 	switch {
 	case err != nil && !errors.Is(ctx.Err(), context.Canceled):
 		c.disconnected(err)
@@ -319,7 +326,7 @@ func (c *Controller) takeUpdate(u policy.Update) {
 		c.desired.restore(u.Changes)
 		return
 	}
-	first, now := c.source == nil, &sourceState{seq: u.Seq}
+	first, now := c.source == nil, &sourceState{seq: u.Seq, held: u.Held}
 	if u.Err != nil {
 		now.err = u.Err.Error()
 	}
@@ -371,11 +378,17 @@ func (c *Controller) reconcile(ctx context.Context) {
 		c.phase, c.lastErr = failed, "bridge "+c.cfg.Bridge+" does not exist"
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
-	defer cancel()
-	c.busySince.Store(time.Now().UnixNano())
+	if c.ports.Bridge.Taken {
+		c.enforcer.disconnect()
+		reason := "another agent enforces on bridge " + c.cfg.Bridge + ": it holds the lock in OVSDB; waiting until it ends"
+		if reason != c.lastErr {
+			c.log.Warn(reason)
+		}
+		c.phase, c.lastErr = failed, reason
+		return
+	}
 	made, err := c.enforcer.apply(ctx, &c.desired, c.ports, c.host)
-	c.busySince.Store(0)
+	c.enforcer.activity.end()
 	c.tellSource()
 	if err == nil {
 		c.phase, c.backoff, c.lastErr = settled, 0, ""
@@ -436,12 +449,38 @@ func (c *Controller) disconnected(err error) {
 // Settled is closed when the first policy is in force.
 func (c *Controller) Settled() <-chan struct{} { return c.enforcing }
 
+// held says why the newest policy is held, by the source or by the guard; nil if it
+// is not.
+func (c *Controller) held() *control.Held {
+	var held control.Held
+	if c.desired.held != nil {
+		held = *c.desired.held
+	}
+	if c.source != nil && c.source.held != "" {
+		reason := c.cfg.Source.String() + ": " + c.source.held + "; what was in force stays in force"
+		if held.Reason != "" {
+			reason += "; and " + held.Reason
+		}
+		held.Reason = reason
+	}
+	if held.Reason == "" {
+		return nil
+	}
+	return &held
+}
+
 // Release confirms the change of policy that is held. The error says that
 // nothing is, or is that of ctx.
 func (c *Controller) Release(ctx context.Context) error {
-	var err error
+	released, err := c.cfg.Source.Release(ctx)
+	if err != nil {
+		return err
+	}
 	if e := c.do(ctx, func() {
 		if err = c.desired.release(); err != nil {
+			if released {
+				err = nil
+			}
 			return
 		}
 		c.log.Info("change of policy released")

@@ -287,3 +287,17 @@ func shortFlow(f flows.Flow) string {
 	}
 	return text
 }
+
+// portsMoved takes the switch's report that a port has come, gone or changed. A port
+// that was removed and added again may look the same in OVSDB, but has lost its
+// configuration.
+func (c *Controller) portsMoved() {
+	c.enforcer.noFlood = nil
+	c.change()
+}
+
+// toldForeign takes the switch's report that somebody else has changed flows.
+func (c *Controller) toldForeign() {
+	c.enforcer.watch.told = true
+	c.suspect("flows were changed by somebody else")
+}

@@ -34,6 +34,7 @@ type enforcer struct {
 	log *zap.Logger
 
 	conn      Switch          // nil: not connected
+	release   string          // of the Open vSwitch that was connected last, in its own words
 	noFlood   map[uint32]bool // as set over conn; nil: unknown
 	infra     map[uint32]bool // the ports that NORMAL may have learned from; nil: unknown
 	installed *flows.Set      // nil: unknown
@@ -52,10 +53,16 @@ type enforcer struct {
 	// revalidated: the datapath has followed the last change of flows.
 	revalidated bool
 	flushes     flushes
+
+	activity *activity
 }
 
 func newEnforcer(cfg Config) enforcer {
-	return enforcer{cfg: cfg, log: cfg.Logger, compiler: compile.New(), flushes: flushes{}}
+	compiler := compile.New()
+	if cfg.Salt > 0 {
+		compiler.Salt(cfg.Salt)
+	}
+	return enforcer{cfg: cfg, log: cfg.Logger, compiler: compiler, flushes: flushes{}, activity: &activity{}}
 }
 
 // outcome is what an apply did.
@@ -89,11 +96,19 @@ func (e *enforcer) close() {
 // apply makes the switch enforce what is desired for the ports of the host. The
 // order of its steps is what makes it safe: no packet may reach a port that
 // must not have it, at any moment between them.
-func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapshot, h host) (outcome, error) {
+func (e *enforcer) apply(begun context.Context, d *desired, ports *vswitch.Snapshot, h host) (outcome, error) {
+	ctx, cancel := e.limit(begun)
+	defer cancel()
 	connected := e.conn != nil
+	if err := e.check(ctx, ports); err != nil {
+		return outcome{}, err
+	}
 	switch {
 	case !connected:
 		if err := e.connect(ctx, ports); err != nil {
+			return outcome{}, err
+		}
+		if err := e.checkSwitch(ctx, ports); err != nil {
 			return outcome{}, err
 		}
 	case e.watch.doubt != "", ports.Bridge.Unprepared != "", ports.Bridge.UUID != e.bridge:
@@ -115,6 +130,10 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 	}
 
 	started := time.Now()
+	e.activity.begin("compiling")
+	if e.cfg.compiling != nil {
+		e.cfg.compiling()
+	}
 	change := d.update(h.vifs)
 	local := d.resolver.Local()
 	delta, err := e.compile(change, local, ports, h, connected)
@@ -122,6 +141,8 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 		return outcome{}, err
 	}
 	out := outcome{delta: delta, compiled: time.Since(started)}
+	ctx, cancel = e.limit(begun)
+	defer cancel()
 	targets := e.flushes.targets()
 	if err := e.flush(ctx, local, targets); err != nil {
 		return outcome{}, err
@@ -149,6 +170,12 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 	return out, nil
 }
 
+// limit bounds what is asked of the switch next.
+func (e *enforcer) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	e.activity.begin("waiting for the switch")
+	return context.WithTimeout(ctx, e.cfg.ApplyTimeout)
+}
+
 // compile takes a change of the model in and returns the flows that change with
 // it. connected says that the switch has what the compiler answered last, so
 // that the difference to that is the difference to the switch.
@@ -163,7 +190,7 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 	} else {
 		e.flushes.endpoints(change.Endpoints)
 	}
-	host := flows.Host{Infra: h.infra, Userspace: ports.Quirks().HoldsFragments}
+	host := flows.Host{Infra: h.infra, Userspace: e.quirks(ports).HoldsFragments, DHCPServers: e.cfg.DHCPServers}
 	delta, alone, err := e.compiler.Update(change, host)
 	if e.compiler.Wrapped() {
 		e.flushes.everything()
@@ -259,9 +286,9 @@ func (e *enforcer) revalidate(ctx context.Context, ports *vswitch.Snapshot, h ho
 		for p := range e.infra {
 			untrusted = untrusted || !infra[p]
 		}
-		purge := ports.Quirks().StaleMegaflows
+		stale := e.quirks(ports).StaleMegaflows
 		if !e.revalidated || untrusted {
-			if err := e.cfg.Daemon.Settle(ctx, purge); err != nil {
+			if err := e.confirm(ctx, stale); err != nil {
 				return err
 			}
 		}
@@ -269,7 +296,7 @@ func (e *enforcer) revalidate(ctx context.Context, ports *vswitch.Snapshot, h ho
 			if err := e.cfg.Daemon.FlushFDB(ctx); err != nil {
 				return err
 			}
-			if err := e.cfg.Daemon.Settle(ctx, purge); err != nil {
+			if err := e.confirm(ctx, stale); err != nil {
 				return err
 			}
 		}

@@ -74,6 +74,8 @@ var metrics = []metric{
 		func(s control.Status) map[string]float64 {
 			return map[string]float64{"accepted": float64(s.Counts.Accepted), "kept": float64(s.Counts.Kept), "rejected": float64(s.Counts.Rejected)}
 		}},
+	{desc("unsaved_files", "accepted files that could not be saved in the state directory and are tried again"), prometheus.GaugeValue,
+		func(s control.Status) map[string]float64 { return one(float64(s.Unsaved)) }},
 	{desc("ports", "ports of the bridge by state", "state"), prometheus.GaugeValue,
 		func(s control.Status) map[string]float64 {
 			return count(s.Ports, func(p control.PortStatus) string { return p.State }, "enforced", "blocked", "trusted", "error", "pending")

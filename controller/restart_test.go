@@ -240,12 +240,16 @@ func TestHeldIsNotKept(t *testing.T) {
 	})
 }
 
-// settler is a Daemon. If hang is set, Settle says so and waits for its end.
+// settler is a Daemon. If hang is set, Turn says so and waits for its end.
 type settler struct{ hang atomic.Pointer[chan struct{}] }
+
+func (s *settler) Describe(context.Context) (version, features string, err error) {
+	return "3.1.0", "", nil
+}
 
 func (s *settler) FlushFDB(context.Context) error { return nil }
 
-func (s *settler) Settle(ctx context.Context, _ bool) error {
+func (s *settler) Turn(ctx context.Context) error {
 	if hang := s.hang.Load(); hang != nil {
 		close(*hang)
 		<-ctx.Done()
@@ -253,6 +257,12 @@ func (s *settler) Settle(ctx context.Context, _ bool) error {
 	}
 	return nil
 }
+
+func (s *settler) AwaitRound(ctx context.Context, nudge, _ func(context.Context) error) error {
+	return nudge(ctx)
+}
+
+func (s *settler) Purge(context.Context) error { return nil }
 
 // TestInterruptedIsKept: a released change whose flows are in force is kept, even
 // if the controller stops before it knows that the datapath has followed. A

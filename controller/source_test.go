@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -72,19 +73,22 @@ func (m *memorySource) Sync(context.Context) (uint64, error) {
 	return m.seq, nil
 }
 
-func (m *memorySource) Status(all bool) (s policy.SourceStatus, ok bool) {
+func (m *memorySource) Status(most int) (s policy.SourceStatus, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(m.statuses)) {
 		u := m.statuses[name]
 		*[]*int{policy.Accepted: &s.Accepted, policy.Kept: &s.Kept, policy.Rejected: &s.Rejected}[u.State]++
-		if all || u.State != policy.Accepted {
-			s.Units = append(s.Units, u)
-		}
+		s.Units = append(s.Units, u)
+	}
+	if s.Accepted > most {
+		s.Units = slices.DeleteFunc(s.Units, func(u policy.UnitStatus) bool { return u.State == policy.Accepted })
 	}
 	s.Seq = m.seq
 	return s, m.looked
 }
+
+func (m *memorySource) Release(context.Context) (bool, error) { return false, nil }
 
 func (m *memorySource) Enforced(seq uint64) {
 	m.mu.Lock()
@@ -333,7 +337,13 @@ func (d *directory) kept() map[string]string {
 		if err != nil {
 			d.t.Fatal(err)
 		}
-		out[e.Name()[:len(e.Name())-len(".accepted")]] = string(data)
+		begin, content, _ := strings.Cut(string(data), "\n")
+		if !strings.HasPrefix(begin, "# ovs-sg accepted copy, sha256 of the rest: ") {
+			d.t.Errorf("%s begins with %q", e.Name(), begin)
+		}
+		if name := strings.TrimSuffix(e.Name(), ".accepted"); name != "directory" {
+			out[name] = content
+		}
 	}
 	return out
 }

@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
 )
@@ -88,12 +87,12 @@ func (c *Controller) completeWaits() {
 		switch {
 		case w.ctx.Err() != nil:
 			w.result <- w.ctx.Err()
-		case seen && c.desired.held != nil:
+		case seen && c.held() != nil:
 			w.result <- control.ErrHeld
 		case seen && c.phase == settled && c.waits.done.ports >= w.at.ports:
-			c.busySince.Store(time.Now().UnixNano())
+			c.enforcer.activity.begin("waiting for the switch")
 			err := c.enforcer.conn.Barrier(w.ctx)
-			c.busySince.Store(0)
+			c.enforcer.activity.end()
 			if err != nil && w.ctx.Err() == nil {
 				c.disconnected(err)
 				c.retry.Reset(firstBackoff)

@@ -30,6 +30,7 @@ const (
 	FieldIPv6Src
 	FieldIPv6Dst
 	FieldIPFrag
+	FieldIPTTL
 	FieldIPProto
 	FieldTCPSrc
 	FieldTCPDst
@@ -133,6 +134,7 @@ func init() {
 	set(FieldARPTPA, classOXM, 23, 4, "arp_tpa", "", 45, formatAddr)
 	set(FieldIPProto, classOXM, 10, 1, "nw_proto", "", 46, formatDec)
 	set(FieldIPFrag, classNXM1, 26, 1, "nw_frag", "", 47, formatFrag)
+	set(FieldIPTTL, classNXM1, 29, 1, "nw_ttl", "", 48, formatDec)
 	set(FieldARPOp, classOXM, 21, 2, "arp_op", "", 46, formatDec)
 	set(FieldARPSHA, classOXM, 24, 6, "arp_sha", "", 47, formatMAC)
 	set(FieldTCPSrc, classOXM, 13, 2, "tp_src", "", 50, formatPort)

@@ -2,6 +2,7 @@ package flows
 
 import (
 	"math"
+	"net/netip"
 	"slices"
 )
 
@@ -12,6 +13,9 @@ type Host struct {
 	// netdev) and not the kernel's. The userspace datapath hands out fragments of
 	// other packets together with any packet that is committed.
 	Userspace bool
+	// DHCPServers are addresses of servers of DHCP and DHCPv6 that a VM may ask
+	// without a rule, besides asking all of them. They do not change.
+	DHCPServers []netip.Addr
 }
 
 // InfraPort is a port whose traffic is trusted: the bridge's own, an uplink,

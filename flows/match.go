@@ -22,6 +22,7 @@ const (
 // IP protocol numbers.
 const (
 	ProtoICMP   = 1
+	ProtoIGMP   = 2
 	ProtoTCP    = 6
 	ProtoUDP    = 17
 	ProtoICMPv6 = 58
@@ -144,6 +145,12 @@ func EthDst(m policy.MAC) Term { return Term{field: FieldEthDst, value: m[:]} }
 // Multicast matches destination MACs with the group bit, broadcast included.
 func Multicast() Term {
 	return Term{FieldEthDst, []byte{1, 0, 0, 0, 0, 0}, []byte{1, 0, 0, 0, 0, 0}}
+}
+
+// Reserved matches frames to the addresses 01:80:c2:00:00:00 to 0f, which bridges
+// do not forward.
+func Reserved() Term {
+	return Term{FieldEthDst, []byte{1, 0x80, 0xc2, 0, 0, 0}, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xf0}}
 }
 
 // Untagged matches frames without a VLAN tag.

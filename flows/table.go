@@ -63,6 +63,8 @@ func (t Table) Prefixes() []string {
 	switch t {
 	case TableSpoofGuard:
 		return []string{"ip_src", "ipv6_src"}
+	case TableDispatch:
+		return []string{"ip_dst", "ipv6_dst"}
 	case TableEgressRemote, TableEgressRules:
 		return []string{"ct_ipv6_dst", "ct_nw_dst"}
 	case TableIngressRemote, TableIngressRules:
@@ -105,6 +107,9 @@ var (
 const (
 	NDLinkLayer = 1 + iota // the link-layer address in it is the VM's
 	NDDone                 // and the target of an advertisement is the VM's
+	NDListener             // multicast listener discovery, to be looked at
+	NDRouter               // a router advertisement, to be looked at
+	NDLocal                // it has not left the link: hop limit and source are right
 )
 
 // Values of RegFlood.

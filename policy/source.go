@@ -25,10 +25,13 @@ type Source interface {
 	// before the call; that update may have been received already. Sync fails
 	// when the source cannot be read, and when ctx ends.
 	Sync(ctx context.Context) (seq uint64, err error)
-	// Status tells the state of the units. If all is true it lists every unit,
-	// else only the units that are not accepted. ok is false before the first
-	// update without Restored.
-	Status(all bool) (status SourceStatus, ok bool)
+	// Status tells the state of the units and lists them. If more than most are
+	// accepted, only the others are listed. ok is false before the first update
+	// without Restored; only Unsaved and Warnings count then.
+	Status(most int) (status SourceStatus, ok bool)
+	// Release makes the source deliver what it holds (see Update.Held), and reports
+	// whether it held anything. An update that is delivered afterwards tells of it.
+	Release(ctx context.Context) (released bool, err error)
 	// Enforced tells the source that every update up to seq, which is that of the
 	// newest update received, is in force in the switch, or was sent to the switch
 	// and will be sent again until it is. A source that keeps accepted content
@@ -49,6 +52,9 @@ type Update struct {
 	Since time.Time
 	// Err says why the source cannot be read now; what was in force stays so.
 	Err error
+	// Held says why the source does not deliver what it reads now: that looks like
+	// a mistake, and waits for Release. What was in force stays so.
+	Held string
 	// Restored says that this is not yet the policy, but what was in force in an
 	// earlier run: the controller enforces nothing because of such an update, but
 	// compares later changes with it. Only the first update may be Restored, and
@@ -61,6 +67,9 @@ type SourceStatus struct {
 	Seq                      uint64       // of the newest update that the numbers include; it may not be received yet
 	Accepted, Kept, Rejected int          // numbers of units
 	Units                    []UnitStatus // sorted by name
+
+	Unsaved  int      // accepted units that the source could not keep for the next run yet
+	Warnings []string // other than errors of units
 }
 
 // Revision is an accepted content of a unit.

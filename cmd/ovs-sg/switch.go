@@ -23,24 +23,19 @@ func dialer(path string) func(context.Context, string) (controller.Switch, error
 	}
 }
 
-// vswitchd is the ovs-vswitchd that runs a bridge.
+// vswitchd is the ovs-vswitchd that runs a bridge: a controller.Daemon.
 type vswitchd struct {
 	*unixctl.Vswitchd
 	bridge string
 }
 
+// Describe implements controller.Daemon.
+func (v vswitchd) Describe(ctx context.Context) (version, features string, err error) {
+	return v.Vswitchd.Describe(ctx, v.bridge)
+}
+
 // FlushFDB implements controller.Daemon.
 func (v vswitchd) FlushFDB(ctx context.Context) error {
 	_, err := v.Call(ctx, "fdb/flush", v.bridge)
-	return err
-}
-
-// Settle implements controller.Daemon.
-func (v vswitchd) Settle(ctx context.Context, purge bool) error {
-	command := "revalidator/wait"
-	if purge {
-		command = "revalidator/purge"
-	}
-	_, err := v.Call(ctx, command)
 	return err
 }

@@ -214,29 +214,30 @@ func TestAdopt(t *testing.T) {
 			Members: []policy.Member{member("d/v", 1, "d/c"), member("d/v", 2, "d/a", "d/c"), member("d/w", 1, "d/c")},
 		}
 	}
-	const in, out = 1 << policy.Ingress, 1 << policy.Egress
+	const both = 1<<policy.Ingress | 1<<policy.Egress
+	all := map[uint16]int{1: both, 2: both, 3: both, 4: both}
 	for _, test := range []struct {
 		name   string
 		change func(m *policy.Model)
 		raised map[uint16]int // bits by direction
 	}{
 		{"nothing changes", func(*policy.Model) {}, nil},
-		{"another MAC", func(m *policy.Model) { m.Endpoints[0].MAC[4] = 9 }, map[uint16]int{1: in | out}},
-		{"another VLAN", func(m *policy.Model) { m.Endpoints[0].Tag = 9 }, map[uint16]int{1: in | out}},
-		{"another VPC", func(m *policy.Model) { m.Endpoints[0].VPC = "d/w" }, map[uint16]int{1: in | out}},
-		{"other groups", func(m *policy.Model) { m.Endpoints[0].Groups = []string{"d/b"} }, map[uint16]int{1: in | out}},
-		{"a rule goes", func(m *policy.Model) { m.Groups[0].Rules = m.Groups[0].Rules[:2] }, map[uint16]int{1: out, 2: out, 3: out}},
+		{"another MAC", func(m *policy.Model) { m.Endpoints[0].MAC[4] = 9 }, all},
+		{"another VLAN", func(m *policy.Model) { m.Endpoints[0].Tag = 9 }, all},
+		{"another VPC", func(m *policy.Model) { m.Endpoints[0].VPC = "d/w" }, all},
+		{"other groups", func(m *policy.Model) { m.Endpoints[0].Groups = []string{"d/b"} }, all},
+		{"a rule goes", func(m *policy.Model) { m.Groups[0].Rules = m.Groups[0].Rules[:2] }, all},
 		{"a group is renamed", func(m *policy.Model) {
 			m.Groups[1].ID = "d/z"
 			m.Endpoints[3].Groups = []string{"d/z"}
-		}, nil},
-		{"a member goes", func(m *policy.Model) { m.Members = m.Members[1:] }, map[uint16]int{1: in, 2: in, 3: in, 4: out}},
-		{"a member leaves", func(m *policy.Model) { m.Members[0].Groups = nil }, map[uint16]int{1: in, 2: in, 3: in, 4: out}},
-		{"a member moves", func(m *policy.Model) { m.Members[0].Groups = []string{"d/e"} }, map[uint16]int{1: in, 2: in, 3: in, 4: out}},
+		}, all},
+		{"a member goes", func(m *policy.Model) { m.Members = m.Members[1:] }, all},
+		{"a member leaves", func(m *policy.Model) { m.Members[0].Groups = nil }, all},
+		{"a member moves", func(m *policy.Model) { m.Members[0].Groups = []string{"d/e"} }, all},
 		{"a member leaves a group that nobody refers to", func(m *policy.Model) { m.Members[1].Groups = []string{"d/c"} }, nil},
 		{"a member joins", func(m *policy.Model) { m.Members = append(m.Members, member("d/w", 2, "d/c")) }, nil},
-		{"a port comes", func(m *policy.Model) { m.Endpoints = append(m.Endpoints, port(5, "d/v", "d/a")) }, map[uint16]int{5: in | out}},
-		{"a port goes", func(m *policy.Model) { m.Endpoints = m.Endpoints[:3] }, map[uint16]int{1: 0}},
+		{"a port comes", func(m *policy.Model) { m.Endpoints = append(m.Endpoints, port(5, "d/v", "d/a")) }, map[uint16]int{1: both, 2: both, 3: both, 4: both, 5: both}},
+		{"a port goes", func(m *policy.Model) { m.Endpoints = m.Endpoints[:3] }, all},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			host := flows.Host{Infra: hostInfra}

@@ -233,7 +233,9 @@ func (l *loaded) judge(k packet, network, from, to uint16) judgement {
 		stale = stale || !fresh
 		ingress = ingress || !k.carried && fresh
 	}
-	j.allowed = egress && ingress && k.state != "inv"
+	// Only the ends of a connection speak about it.
+	stranger := k.related() && (orig != 0 && k.label.Orig != uint32(orig) || resp != 0 && k.label.Resp != uint32(resp))
+	j.allowed = egress && ingress && k.state != "inv" && !stranger
 	if l.w.userspace && k.later && k.to[0]&1 == 0 && !k.related() && k.state != "inv" {
 		// A later fragment has the fate of the first: the commit holds it until
 		// the first comes.

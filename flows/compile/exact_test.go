@@ -91,8 +91,12 @@ func newLab(t testing.TB) *lab {
 	return &lab{o: o, conn: conn, tracer: tracer, installed: &flows.Set{}, compile: compile.Full}
 }
 
+func (w *world) host() flows.Host {
+	return flows.Host{Infra: hostInfra, Userspace: w.userspace, DHCPServers: w.dhcp}
+}
+
 func (l *loaded) input() compile.Input {
-	return compile.Input{Model: l.model, Host: flows.Host{Infra: hostInfra, Userspace: l.w.userspace}, Classes: l.classes, HighestEpoch: l.highestEpoch}
+	return compile.Input{Model: l.model, Host: l.w.host(), Classes: l.classes, HighestEpoch: l.highestEpoch}
 }
 
 // install makes a set the only flows of the switch, without the flow for packets
@@ -184,7 +188,7 @@ func renew(l, before *loaded, start uint32) error {
 
 // follow takes a compiler from one model to the next.
 func follow(c *compile.Compiler, was *policy.Model, l *loaded, installed *flows.Set) error {
-	host := flows.Host{Infra: hostInfra, Userspace: l.w.userspace}
+	host := l.w.host()
 	delta, ok, err := c.Update(changeOf(was, l.model), host)
 	if err == nil && !ok {
 		var all *flows.Set

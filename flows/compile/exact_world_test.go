@@ -20,6 +20,7 @@ import (
 type world struct {
 	content   policy.DefaultContent
 	userspace bool // the datapath's
+	dhcp      []netip.Addr
 	groups    []worldGroup
 	subnets   []worldSubnet
 	vms       []worldVM

@@ -37,7 +37,7 @@ func Full(in Input) (*flows.Set, error) { return fullWith(in, flows.Hash) }
 func fullWith(in Input, hash func(string) uint64) (*flows.Set, error) {
 	c := &fullCompiler{in: in, hash: hash, set: &flows.Set{}}
 	c.number()
-	pipeline.Frame(in.HighestEpoch, in.Userspace, c.emit)
+	pipeline.Frame(in.HighestEpoch, in.Host, c.emit)
 	for _, p := range in.Infra {
 		pipeline.Infra(p, c.emit)
 	}

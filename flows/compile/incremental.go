@@ -35,6 +35,11 @@ func newWith(hash func(string) uint64) *Compiler {
 		members: members{}, epochs: newEpochTracker(hash)}
 }
 
+// Salt makes all epochs that are given out begin with a salt, 1 to 1023, before
+// Adopt. Bridges share the connections of a datapath, and number their ports alike:
+// with salts of their own none takes the connections of another for its own.
+func (c *Compiler) Salt(salt uint16) { c.epochs.salt(salt) }
+
 // Adopt reads from flows in force, before the first Update, which epochs ports
 // had before a restart, so that the epochs of ports for which nothing changed stay.
 func (c *Compiler) Adopt(installed *flows.Set) { c.epochs.adopt(readInstalled(installed)) }

@@ -248,7 +248,7 @@ func (ix *flowIndex) fixed(c *Compiler) {
 		return
 	}
 	var now []flows.Flow
-	pipeline.Frame(c.epochs.persisted, c.host.Userspace, flows.Collect(&now))
+	pipeline.Frame(c.epochs.persisted, c.host, flows.Collect(&now))
 	ix.framed, ix.frameEpoch = true, c.epochs.persisted
 	ix.frame = ix.replace(ix.frame, now)
 }

@@ -109,7 +109,7 @@ func readBackFlows(t *testing.T) (out []flows.Flow) {
 		kind := f.Cookie.Kind()
 		switch {
 		case kind == flows.KindPipeline && f.Cookie.Object() != 0,
-			kind == flows.KindPort && f.Table == flows.TableDispatch,
+			kind == flows.KindPort && f.Table == flows.TableDispatch && ofMAC(f),
 			kind == flows.KindPort && f.Table == flows.TableSpoofGuard && ownAddress(f),
 			kind == flows.KindPort && f.Priority == pipeline.EstOwn && (f.Table == flows.TableEgressEst || f.Table == flows.TableIngressEst),
 			kind == flows.KindEpoch && f.Priority == pipeline.EpochCurrent,
@@ -118,6 +118,12 @@ func readBackFlows(t *testing.T) (out []flows.Flow) {
 		}
 	}
 	return out
+}
+
+// ofMAC reports whether a flow has a MAC that owners are read from.
+func ofMAC(f flows.Flow) bool {
+	_, _, ok := f.Match.Get(flows.FieldEthDst)
+	return ok
 }
 
 // ownAddress reports whether a flow has an address that places are read from.

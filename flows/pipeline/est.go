@@ -12,6 +12,9 @@ import (
 // est emits the frame of the side's table.
 func (f frame) est(s side) {
 	f.add(s.est(), estNoVM, flows.NewMatch(flows.RegIs(s.port(), 0)), s.allowed())
+	// Only an end of a connection speaks about it with ICMP errors. They carry the
+	// connection's addresses, so that rules would judge the wrong sender.
+	f.deny(s.est(), estRelated, flows.NewMatch(flows.CT(flows.CTTrk|flows.CTRel, 0)), flows.CauseInvalid)
 	f.deny(s.est(), tableMiss, flows.Match{}, s.cause())
 }
 

@@ -1,14 +1,16 @@
 package pipeline
 
 import (
+	"net/netip"
+
 	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 // Frame emits the flows that do not depend on policy or ports. HighestEpoch is
 // kept in a cookie for a restart, see classify.
-func Frame(highestEpoch uint32, userspace bool, emit flows.Emitter) {
-	f := frame{emit, userspace}
+func Frame(highestEpoch uint32, h flows.Host, emit flows.Emitter) {
+	f := frame{emit, h.Userspace, h.DHCPServers}
 	f.classify(highestEpoch)
 	f.spoofGuard()
 	f.dispatch()
@@ -32,6 +34,7 @@ func Frame(highestEpoch uint32, userspace bool, emit flows.Emitter) {
 type frame struct {
 	emit      flows.Emitter
 	userspace bool // see flows.Host
+	dhcp      []netip.Addr
 }
 
 // add adds a flow.

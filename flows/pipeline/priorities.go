@@ -22,19 +22,25 @@ const (
 	spoofNDTarget    = 230 // the target of an advertisement is the VM's
 	spoofNDNoLink    = 220 // neighbour discovery without a link-layer address
 	spoofNDDAD       = 210 // duplicate address detection
+	spoofNDHops      = 205 // the hop limit is that of a packet that stays on the link
 	spoofNDForeign   = 200 // neighbour discovery that did not pass the steps above
 	spoofOwn         = 100 // the VM's own addresses, and what it sends before it has one
 )
 
 // 2 dispatch.
 const (
+	dispatchInND         = 112 // neighbour discovery from outside, to be looked at
+	dispatchInHops       = 111 // and with the hop limit of a packet from the link
 	dispatchVM           = 100 // a VM's MAC
 	dispatchInDirect     = 96  // multicast from outside that no rule governs
 	dispatchInJudged     = 94  // IP multicast from outside
 	dispatchInTrack      = 92  // unicast IP to a multicast MAC from outside
 	dispatchIn           = 90  // anything else from outside
-	dispatchOutServices  = 86  // what only servers and routers are to answer
-	dispatchOutNeighbour = 84  // ARP and neighbour discovery to many
+	dispatchOutQuery     = 89  // an IGMP query
+	dispatchOutServices  = 88  // what only servers and routers are to answer
+	dispatchOutNeighbour = 87  // ARP and neighbour discovery to many
+	dispatchOutLink      = 86  // neighbour discovery to an address of the link
+	dispatchOutBeyond    = 85  // neighbour discovery to any other address
 	dispatchOutMulticast = 82  // other multicast of a VM
 )
 
@@ -55,9 +61,10 @@ const (
 
 // 5 and 9, egress_est and ingress_est.
 const (
-	estNoVM  = 120 // the side has no local VM
-	EstOwn   = 110 // the connection is the port's own
-	estOther = 100
+	estNoVM    = 120 // the side has no local VM
+	EstOwn     = 110 // the connection is the port's own
+	estRelated = 105 // an ICMP error about a connection of another port
+	estOther   = 100
 )
 
 // 6 and 10, egress_epoch and ingress_epoch.

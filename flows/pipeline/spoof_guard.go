@@ -13,7 +13,8 @@ import (
 //
 // Neighbour discovery is looked at in steps, which RegND counts: the link-layer
 // address is the VM's (or is left out), the target of an advertisement is the
-// VM's, then the source is the VM's as in any other packet.
+// VM's, the hop limit is that of a packet that stays on the link, then the source
+// is the VM's as in any other packet.
 
 // spoofGuard emits the frame of the table.
 func (f frame) spoofGuard() {
@@ -23,6 +24,7 @@ func (f frame) spoofGuard() {
 	for _, ts := range [][]flows.Term{
 		udp(flows.EthTypeIPv4, -1, 68), udp(flows.EthTypeIPv6, -1, 546),
 		icmp6(icmp6RouterAdvert), icmp6(icmp6Redirect), icmp6(icmp6MLDQuery),
+		icmp4(icmpRedirect), icmp4(icmpSourceQuench),
 	} {
 		f.deny(t, spoofServer, with(ts), flows.CauseSpoof)
 	}
@@ -39,6 +41,23 @@ func (f frame) spoofGuard() {
 	f.deny(t, spoofNDForeign, with(icmp6(icmp6NeighborSolic), flows.RegIs(flows.RegND, 0)), flows.CauseSpoof)
 	f.deny(t, spoofNDForeign, with(icmp6(icmp6NeighborAdvert), flows.RegIs(flows.RegND, 0)), flows.CauseSpoof)
 	f.deny(t, spoofNDForeign, with(icmp6(icmp6NeighborAdvert), flows.RegIs(flows.RegND, flows.NDLinkLayer)), flows.CauseSpoof)
+	// Router solicitations and listener reports have nothing else to be looked at.
+	step := func(priority uint16, done uint32, ts ...flows.Term) {
+		f.add(t, priority, flows.NewMatch(ts...), flows.Drop, flows.SetReg(flows.RegND, done), flows.Resubmit(uint8(t)))
+	}
+	step(spoofNDNoLink, flows.NDDone, append(icmp6(icmp6RouterSolicit), flows.RegIs(flows.RegND, 0))...)
+	for _, kind := range []uint8{icmp6MLDReport, icmp6MLDDone, icmp6MLDv2Report} {
+		step(spoofNDNoLink, flows.NDListener, append(icmp6(kind), flows.RegIs(flows.RegND, 0))...)
+	}
+	hops := func(n uint8) flows.Term { return flows.Byte(flows.FieldIPTTL, n) }
+	step(spoofNDHops, flows.NDLocal, ndStep(flows.NDDone, hops(hopsND))...)
+	step(spoofNDHops, flows.NDLocal, ndStep(flows.NDListener, hops(hopsMLD), flows.Prefix(flows.FieldIPv6Src, linkLocalIPv6))...)
+	step(spoofNDHops, flows.NDLocal, ndStep(flows.NDListener, hops(hopsMLD), flows.Addr(flows.FieldIPv6Src, netip.IPv6Unspecified()))...)
+	for _, left := range []uint32{flows.NDDone, flows.NDListener} {
+		f.deny(t, spoofNDForeign, with(ndStep(left)), flows.CauseSpoof)
+	}
+	// Frames to reserved addresses (IEEE 802.1Q, 8.6.3) are for the switch.
+	f.deny(t, spoofServer, flows.NewMatch(flows.Reserved()), flows.CauseSpoof)
 	// Packets that a VM sends before it has an address, or without using one.
 	f.add(t, spoofOwn, with(udp(flows.EthTypeIPv4, 68, 67),
 		flows.Addr(flows.FieldIPSrc, netip.IPv4Unspecified()), flows.Addr(flows.FieldIPDst, broadcastIPv4)), int(flows.TableDispatch))
@@ -83,7 +102,7 @@ func spoofGuardEndpoint(e *policy.Endpoint, cookie flows.Cookie, emit flows.Emit
 		}
 		again(spoofNDTarget, flows.NDDone, append(icmp6(icmp6NeighborAdvert), flows.RegIs(flows.RegND, flows.NDLinkLayer), flows.Addr(flows.FieldNDTarget, a))...)
 		// Duplicate address detection (RFC 4862, 5.4).
-		pass(spoofNDDAD, append(icmp6(icmp6NeighborSolic), flows.RegIs(flows.RegND, flows.NDDone),
+		pass(spoofNDDAD, append(icmp6(icmp6NeighborSolic), flows.RegIs(flows.RegND, flows.NDLocal),
 			flows.Addr(flows.FieldIPv6Src, netip.IPv6Unspecified()), flows.Addr(flows.FieldNDTarget, a))...)
 		pass(spoofOwn, flows.EthType(flows.EthTypeIPv6), flows.Addr(flows.FieldIPv6Src, a))
 	}

@@ -10,8 +10,8 @@ import (
 func (f frame) track() {
 	t := flows.TableTrack
 	for _, ts := range [][]flows.Term{
-		{flows.EthType(flows.EthTypeARP)}, icmp6(icmp6NeighborSolic), icmp6(icmp6NeighborAdvert),
-		append(icmp6(icmp6RouterAdvert), outside), append(icmp6(icmp6MLDQuery), outside),
+		{flows.EthType(flows.EthTypeARP)}, local(icmp6NeighborSolic), local(icmp6NeighborAdvert),
+		append(local(icmp6RouterAdvert), outside), append(local(icmp6MLDQuery), outside),
 		append(udp(flows.EthTypeIPv4, 67, 68), outside), append(udp(flows.EthTypeIPv6, 547, 546), outside),
 	} {
 		f.add(t, trackNot, with(ts), int(flows.TableDeliver))

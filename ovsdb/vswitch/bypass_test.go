@@ -34,3 +34,21 @@ func TestBypasses(t *testing.T) {
 	o.vsctl("clear", "Bridge", bridge, "mirrors")
 	expect()
 }
+
+// An uplink that names nothing on the bridge is told, as long as that is so.
+func TestAbsentUplinks(t *testing.T) {
+	o := startOVS(t)
+	addBridge(o)
+	f := follow(t, Config{Endpoint: o.endpoint(), Bridge: bridge, Uplinks: []string{"eth7", "bond7"}})
+	absent := func(want ...string) {
+		t.Helper()
+		f.until("absent", func(s Snapshot) bool { return slices.Equal(s.Absent, want) })
+	}
+	absent("eth7", "bond7")
+	o.vsctl("--", "add-port", bridge, "eth7", "--", "set", "Interface", "eth7", "type=dummy")
+	absent("bond7")
+	o.vsctl("--", "add-bond", bridge, "bond7", "m1", "m2", "--", "set", "Interface", "m1", "type=dummy", "--", "set", "Interface", "m2", "type=dummy")
+	absent()
+	o.vsctl("del-port", bridge, "eth7")
+	absent("eth7")
+}

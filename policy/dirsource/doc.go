@@ -13,8 +13,8 @@
 // names, of mounts and of memory mappings.
 //
 // A file belongs to the policy if its name ends in .yaml or .yml and begins
-// neither with a dot nor with '#'. It must be a regular file or a symbolic link
-// to one; anything else is never opened. Edits in place, files that are renamed
+// neither with a dot nor with '#'. It must be a regular file, or a symbolic link to
+// one below the directory; anything else is never opened. Edits in place, files that are renamed
 // into place and the links of a mounted ConfigMap all work. If the directory
 // holds symbolic links or files with several names, each event leads to a look at
 // every file, so that files that change together are delivered together.
@@ -35,7 +35,8 @@
 //
 // A file that cannot be read keeps its last content, and so does every file of a
 // directory that vanishes: the snapshot says what is wrong and nothing else
-// changes. An empty directory, on the other hand, is an empty policy. When a
-// directory is removed with its files, both may be delivered, one after the
-// other.
+// changes. An empty directory, on the other hand, is an empty policy, unless it is
+// another directory than before: that looks like a mount point whose filesystem is
+// missing, and waits for [Watcher.Release]. When a directory is removed with its
+// files, both may be delivered, one after the other.
 package dirsource

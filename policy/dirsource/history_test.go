@@ -1,6 +1,7 @@
 package dirsource
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -25,7 +26,13 @@ func direct(t *testing.T, dir string) string {
 		if !IsManifest(e.Name()) {
 			continue
 		}
-		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		path := filepath.Join(dir, e.Name())
+		target, err := filepath.EvalSymlinks(path)
+		if err != nil || !strings.HasPrefix(target, dir+"/") {
+			out = append(out, e.Name()+" unreadable")
+			continue
+		}
+		data, err := os.ReadFile(path)
 		if err != nil {
 			out = append(out, e.Name()+" unreadable")
 			continue
@@ -60,9 +67,25 @@ func (b *bench) synced(what string) {
 	if b.last.Seq != seq {
 		b.Fatalf("%s: sync gives %d, last snapshot is %d", what, seq, b.last.Seq)
 	}
-	if want := direct(b.T, b.dir); b.found() != want {
+	want := direct(b.T, b.dir)
+	if errors.Is(b.last.Err, errEmptied) {
+		if want != "" || b.found() == "" {
+			b.Fatalf("%s: held, with %q in the directory and %q in force", what, want, b.found())
+		}
+		b.release()
+	}
+	if b.found() != want {
 		b.Fatalf("%s: have %q, want %q", what, b.found(), want)
 	}
+}
+
+// release lets an empty directory take the place of the one before.
+func (b *bench) release() {
+	b.Helper()
+	if released, err := b.w.Release(b.Context()); err != nil || !released {
+		b.Fatalf("released: %v, %v", released, err)
+	}
+	b.take(<-b.w.Snapshots())
 }
 
 // TestSyncAlongRandomHistories does what people and programs do to files. The

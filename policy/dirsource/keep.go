@@ -3,6 +3,7 @@ package dirsource
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,11 @@ type keeping struct {
 	seq     uint64
 	changed []File
 	removed []string
+	place   identity // of the policy directory; zero: not known, or as before
+}
+
+func (b keeping) empty() bool {
+	return len(b.changed)+len(b.removed) == 0 && b.place == identity{}
 }
 
 func (b keeping) compareSeq(seq uint64) int { return cmp.Compare(b.seq, seq) }
@@ -25,9 +31,19 @@ func (b keeping) compareSeq(seq uint64) int { return cmp.Compare(b.seq, seq) }
 // them at a restart.
 const patience = 10 * time.Second
 
+// The keeper tries again after firstRetry what it could not write, and then after
+// twice the time, up to maxRetry.
+const (
+	firstRetry = 100 * time.Millisecond
+	maxRetry   = 5 * time.Second
+)
+
+// slowDisk is how long writing may take without a warning.
+const slowDisk = 10 * time.Second
+
 // keeper writes to the store, in a goroutine of its own: a disk must not hold up
 // changes. What an update adds and removes is written when it is allowed, or after
-// the patience of the keeper.
+// the patience of the keeper. What cannot be written is tried again until it is.
 type keeper struct {
 	store    *Store
 	log      *zap.Logger
@@ -39,6 +55,14 @@ type keeper struct {
 	allowed uint64    // what is up to this seq may be written
 	timed   bool      // expire will be called
 	stopped bool
+	outage  outage
+	writing time.Time // since when files are being written; zero if none are
+}
+
+// outage is what the keeper could not write. The zero value is none.
+type outage struct {
+	files int    // whose copies are not as they should be
+	why   string // empty: no outage
 }
 
 func newKeeper(store *Store, patience time.Duration, log *zap.Logger) *keeper {
@@ -67,9 +91,7 @@ func (k *keeper) received(seq uint64) {
 	if to-from < 2 {
 		return
 	}
-	one := keeping{seq: k.waiting[to-1].seq}
-	one.changed, one.removed = fold(k.waiting[from:to])
-	k.waiting = slices.Replace(k.waiting, from, to, one)
+	k.waiting = slices.Replace(k.waiting, from, to, fold(k.waiting[from:to]))
 }
 
 // expire allows all that waits.
@@ -113,19 +135,100 @@ func (k *keeper) ring() {
 	}
 }
 
-// run writes until stop.
+// run writes until stop. At stop it tries once more what it could not write.
 func (k *keeper) run() {
-	for range k.wake {
-		batches, stopped := k.take()
-		if changed, removed := fold(batches); len(changed)+len(removed) > 0 {
-			if err := k.store.Save(changed, removed); err != nil {
-				k.log.Error("save accepted files", zap.Error(err))
-			}
+	retry := time.NewTimer(maxRetry)
+	retry.Stop()
+	var left keeping // what is not written yet
+	var wait time.Duration
+	for {
+		due := wait == 0
+		select {
+		case <-k.wake:
+		case <-retry.C:
+			due = true
 		}
-		if stopped {
+		batches, stopped := k.take()
+		left = fold(append([]keeping{left}, batches...))
+		if due || stopped {
+			left = k.save(left)
+		}
+		switch down := k.state().why != ""; {
+		case stopped:
+			k.reportLost(left)
 			return
+		case !down:
+			wait = 0
+		case due:
+			wait = min(max(2*wait, firstRetry), maxRetry)
+			retry.Reset(wait)
 		}
 	}
+}
+
+// save writes b and returns what of it could not be written. It logs the
+// beginning and the end of an outage.
+func (k *keeper) save(b keeping) keeping {
+	if b.empty() && k.state().why == "" {
+		return b
+	}
+	k.mu.Lock()
+	k.writing = time.Now()
+	k.mu.Unlock()
+	err := k.store.save(b)
+	var now outage
+	if err != nil {
+		b = k.store.missing(b)
+		now = outage{files: len(b.changed) + len(b.removed), why: firstLine(err)}
+	} else {
+		b = keeping{}
+	}
+	k.mu.Lock()
+	before := k.outage
+	k.outage, k.writing = now, time.Time{}
+	k.mu.Unlock()
+	switch {
+	case err != nil && before.why == "":
+		k.log.Error("save accepted files", zap.Int("files", now.files), zap.String("error", now.why),
+			zap.String("next", "enforcing goes on, and the files are tried again"))
+	case err == nil && before.why != "":
+		k.log.Info("accepted files saved")
+	}
+	return b
+}
+
+// reportLost says what is not written at the end.
+func (k *keeper) reportLost(b keeping) {
+	if k.state().why == "" {
+		return
+	}
+	names := slices.Clone(b.removed)
+	for _, f := range b.changed {
+		names = append(names, f.Name)
+	}
+	const most = 10
+	files := strings.Join(names[:min(most, len(names))], ", ")
+	if len(names) > most {
+		files += ", ..."
+	}
+	k.log.Error("accepted files not saved: their copies in the state directory are out of date, and are used after a start at which a file is broken",
+		zap.Int("count", len(names)), zap.String("files", files), zap.String("error", k.state().why))
+}
+
+// state returns what could not be written.
+func (k *keeper) state() outage {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if took := time.Since(k.writing); k.outage.why == "" && !k.writing.IsZero() && took > slowDisk {
+		return outage{files: 1, why: "writing has taken " + took.Round(time.Second).String()}
+	}
+	return k.outage
+}
+
+// firstLine returns the first of several errors that are joined.
+func firstLine(err error) string {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	return text
 }
 
 // take returns what is allowed.
@@ -140,11 +243,18 @@ func (k *keeper) take() (batches []keeping, stopped bool) {
 	return batches, k.stopped
 }
 
-// fold returns what the batches add and remove together, sorted by name.
-func fold(batches []keeping) (changed []File, removed []string) {
-	if len(batches) == 1 {
-		return batches[0].changed, batches[0].removed
+// fold returns what the batches, which are sorted by seq, add and remove together,
+// sorted by name.
+func fold(batches []keeping) keeping {
+	batches = slices.DeleteFunc(slices.Clone(batches), keeping.empty)
+	if len(batches) == 0 {
+		return keeping{}
 	}
+	one := batches[len(batches)-1]
+	if len(batches) == 1 {
+		return one
+	}
+	one.changed, one.removed = nil, nil
 	last := map[string]*File{} // nil: removed
 	for _, b := range batches {
 		for i := range b.changed {
@@ -153,15 +263,18 @@ func fold(batches []keeping) (changed []File, removed []string) {
 		for _, name := range b.removed {
 			last[name] = nil
 		}
+		if b.place != (identity{}) {
+			one.place = b.place
+		}
 	}
 	for name, f := range last {
 		if f == nil {
-			removed = append(removed, name)
+			one.removed = append(one.removed, name)
 		} else {
-			changed = append(changed, *f)
+			one.changed = append(one.changed, *f)
 		}
 	}
-	slices.SortFunc(changed, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
-	slices.Sort(removed)
-	return changed, removed
+	slices.SortFunc(one.changed, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
+	slices.Sort(one.removed)
+	return one
 }

@@ -43,7 +43,11 @@ func (k *keeperTest) kept() map[string]string {
 	for _, name := range []string{"a.yaml", "b.yaml"} {
 		data, err := os.ReadFile(filepath.Join(k.dir, name+acceptedSuffix))
 		if err == nil {
-			out[name] = string(data)
+			content, sealed, reason := unseal(data)
+			if !sealed {
+				k.t.Errorf("%s: %q %s", name, data, reason)
+			}
+			out[name] = string(content)
 		} else if !errors.Is(err, os.ErrNotExist) {
 			k.t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package dirsource
 
 import (
+	"errors"
 	"maps"
 	"time"
 )
@@ -141,8 +142,12 @@ func (w *Watcher) rescan(p pending) {
 	other, watchErr := w.watch()
 	p.force = p.force || other || !w.ready
 	results, err := w.scanner.scan(w.plan(p))
-	read := err == nil
+	read, held := err == nil, errors.Is(err, errEmptied)
 	w.unread = err
+	if held {
+		w.unread = nil // a snapshot tells of it
+	}
+	w.unseen = !read && (w.unseen || held && !w.ready)
 	var changes []FileChange
 	if read {
 		changes = w.take(results, &p)
@@ -153,7 +158,7 @@ func (w *Watcher) rescan(p pending) {
 		clear(w.inProgress) // what differs is found when the directory is back
 	}
 	w.report(err)
-	if read || w.ready {
+	if read || held || w.ready {
 		w.emit(changes, err, p.first)
 	} else {
 		w.err = err

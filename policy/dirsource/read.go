@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +52,12 @@ func (id identity) digest() uint64 { return maphash.Comparable(seed, id) }
 // directories.
 func (id identity) place() identity { return identity{dev: id.dev, ino: id.ino} }
 
+// is reports whether a directory is the one with the place.
+func (id identity) is(dir os.FileInfo) bool {
+	st, ok := dir.Sys().(*syscall.Stat_t)
+	return ok && st.Dev == id.dev && st.Ino == id.ino
+}
+
 // The racy window is the time after a change of a file in which a second change
 // may get the same time stamp: a tick of the kernel's coarse clock, or two
 // seconds where time stamps have no fraction, such as on FAT.
@@ -83,6 +91,7 @@ type job struct {
 	wait    bool // do not read a file whose identity differs: it may be being written
 	named   bool // by an event; otherwise wait is not for files with several names
 	regular bool // the directory says that it is a regular file
+	sealed  bool // it is a copy of the state directory: its seal does not count as content
 }
 
 type verdict uint8
@@ -143,23 +152,33 @@ func (r *reader) try(j job, old entry, known bool) (res result, ok bool) {
 		return res, true
 	}
 	now := time.Now()
-	symlink := false
+	symlink, unchanged, fd := false, false, -1
 	var st unix.Statx_t
 	if !j.regular {
 		err := statx(r.dir.fd, j.name, unix.AT_SYMLINK_NOFOLLOW, &st)
-		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK && !j.sealed {
 			symlink, res.linked = true, true
-			err = statx(r.dir.fd, j.name, 0, &st)
+			f, err := r.follow(j.name)
+			if errors.Is(err, errReplaced) {
+				return res, false
+			} else if err != nil {
+				return failed(err.Error())
+			}
+			defer f.Close()
+			fd = int(f.Fd())
+			if err := statx(fd, "", unix.AT_EMPTY_PATH, &st); err != nil {
+				return failed(err.Error())
+			}
 		}
 		switch {
-		case errors.Is(err, unix.ENOENT) && !symlink:
+		case errors.Is(err, unix.ENOENT):
 			return res, true // gone
 		case err != nil:
 			return failed(err.Error())
 		case st.Mode&unix.S_IFMT != unix.S_IFREG:
-			return failed("is not a regular file")
+			return failed(errNotRegular.Error())
 		}
-		unchanged := known && old.readable() && old.id == identify(&st).digest()
+		unchanged = known && old.readable() && old.id == identify(&st).digest()
 		res.linked = symlink || st.Nlink > 1
 		switch {
 		case unchanged && old.settled() && !j.verify:
@@ -171,29 +190,40 @@ func (r *reader) try(j job, old entry, known bool) (res result, ok bool) {
 		}
 	}
 
-	flags := unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
 	if !symlink {
-		flags |= unix.O_NOFOLLOW
+		var err error
+		fd, err = retry(func() (int, error) { return unix.Openat(r.dir.fd, j.name, readFlags|unix.O_NOFOLLOW, 0) })
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			return res, true // gone
+		case err != nil && j.regular, errors.Is(err, unix.ELOOP):
+			return res, false
+		case err != nil:
+			return failed(err.Error())
+		}
+		defer unix.Close(fd)
 	}
-	fd, err := retry(func() (int, error) { return unix.Openat(r.dir.fd, j.name, flags, 0) })
-	switch {
-	case errors.Is(err, unix.ENOENT) && !symlink:
-		return res, true // gone
-	case err != nil && j.regular, errors.Is(err, unix.ELOOP) && !symlink:
-		return res, false
-	case err != nil:
-		return failed(err.Error())
-	}
-	defer unix.Close(fd)
 	if err := statx(fd, "", unix.AT_EMPTY_PATH, &st); err != nil {
 		return failed(err.Error())
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return failed("is not a regular file")
+		return failed(errNotRegular.Error())
 	}
-	data, err := r.content(fd, st.Size)
+	limit := manifest.MaxFileSize
+	if j.sealed {
+		limit += sealSize
+	}
+	data, err := r.content(fd, st.Size, limit)
 	if err != nil {
 		return failed(err.Error())
+	}
+	if unchanged && j.wait {
+		// A writer may have begun before the file was read.
+		var after unix.Statx_t
+		if err := statx(fd, "", unix.AT_EMPTY_PATH, &after); err != nil || identify(&after).digest() != old.id {
+			res.verdict = unfinished
+			return res, true
+		}
 	}
 	res.verdict, res.sum, res.id = read, sumOf(data), identify(&st).digest()
 	if !known || !old.readable() || old.sum != res.sum {
@@ -205,12 +235,54 @@ func (r *reader) try(j job, old entry, known bool) (res result, ok bool) {
 	return res, true
 }
 
+const readFlags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+
+var (
+	errLeadsOut   = errors.New("is a symbolic link that is absolute or leads out of the policy directory")
+	errNotRegular = errors.New("is not a regular file")
+)
+
+// follow opens the regular file that a symbolic link of the directory leads to. It
+// follows links only below the directory: the agent may read more than those who
+// write its directory, and what it says of a file is for others to read.
+func (r *reader) follow(name string) (*os.File, error) {
+	root, err := os.OpenRoot(r.dir.path)
+	if err != nil {
+		return nil, errReplaced
+	}
+	defer root.Close()
+	if info, err := root.Stat("."); err != nil || !r.dir.place.is(info) {
+		return nil, errReplaced
+	}
+	info, err := root.Stat(name) // a device must not even be opened
+	if err != nil {
+		return nil, whyNotBelow(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	f, err := root.OpenFile(name, readFlags, 0)
+	if err != nil {
+		return nil, whyNotBelow(err)
+	}
+	return f, nil
+}
+
+// whyNotBelow returns what an error of an os.Root says of the file: that of the
+// system, or else that the link leads out.
+func whyNotBelow(err error) error {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno
+	}
+	return errLeadsOut
+}
+
 var errTooLarge = fmt.Errorf("is larger than %d bytes", manifest.MaxFileSize)
 
-// content reads an open file of about size bytes. The next call overwrites the
-// result.
-func (r *reader) content(fd int, size uint64) ([]byte, error) {
-	if size > manifest.MaxFileSize {
+// content reads an open file of about size bytes, up to a limit. The next call
+// overwrites the result.
+func (r *reader) content(fd int, size uint64, limit int) ([]byte, error) {
+	if size > uint64(limit) {
 		return nil, errTooLarge
 	}
 	if uint64(len(r.buf)) <= size {
@@ -225,7 +297,7 @@ func (r *reader) content(fd int, size uint64) ([]byte, error) {
 		short := n+m < len(r.buf)
 		n += m
 		switch {
-		case n > manifest.MaxFileSize:
+		case n > limit:
 			return nil, errTooLarge
 		case m == 0, short && uint64(n) == size: // the latter saves a call
 			return r.buf[:n], nil

@@ -29,6 +29,7 @@ type Tracker struct {
 	started      bool                        // Update has been called
 	restoredRead bool                        // the caller has called Restored
 	recheck      map[string]bool             // files to judge again in the next Update
+	undecoded    []string                    // restored copies that do not decode, and why
 }
 
 // fileState is what is known of a file.
@@ -98,6 +99,7 @@ func (t *Tracker) Restored() Change {
 	t.stored = nil
 	var revisions []revisionChange
 	for i := range jobs {
+		t.noteUndecoded(&jobs[i])
 		if v := jobs[i].revision; v != nil {
 			revisions = append(revisions, revisionChange{policy.RevisionChange{Name: v.Name, After: v}, jobs[i].file.Data})
 			t.pending[v.Name] = &fileState{content: content{name: v.Name, unknown: true}, inForce: v}
@@ -105,6 +107,21 @@ func (t *Tracker) Restored() Change {
 		}
 	}
 	return newChange(revisions, nil)
+}
+
+// noteUndecoded remembers a restored copy that does not decode any more.
+func (t *Tracker) noteUndecoded(j *decodeJob) {
+	if len(j.errs) > 0 {
+		t.undecoded = append(t.undecoded, j.content.name+acceptedSuffix+": "+j.errs[0].Error())
+	}
+}
+
+// takeUndecoded returns what noteUndecoded has remembered, sorted, and forgets it.
+func (t *Tracker) takeUndecoded() []string {
+	list := t.undecoded
+	t.undecoded = nil
+	slices.Sort(list)
+	return list
 }
 
 func (t *Tracker) init() {
@@ -155,8 +172,8 @@ func (t *Tracker) setState(f fileState) {
 		delete(t.pending, f.name)
 		return
 	}
-	if f.newest == f.inForce {
-		f.data = nil
+	if f.newest == nil || f.newest == f.inForce {
+		f.data = nil // it can never come in force, or is
 	}
 	t.pending[f.name] = &f
 	delete(t.accepted, f.name)

@@ -114,6 +114,7 @@ func (u *trackerUpdate) decode(jobs []decodeJob) {
 		}
 		if j.stored != nil {
 			j.stored.inForce = j.revision
+			u.t.noteUndecoded(j)
 		}
 		if j.revision != nil {
 			u.t.definers.add(j.revision)

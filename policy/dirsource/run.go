@@ -69,6 +69,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 			}
 		case reply := <-w.syncs:
 			w.answerSyncs(reply)
+		case reply := <-w.releases:
+			w.release(reply)
 		}
 		w.takeEvents()
 		w.flushPending()

@@ -45,8 +45,14 @@ type scanner struct {
 	entries map[string]entry
 	reasons map[string]string // why files are unreadable
 	linked  int               // number of entries with flagLinked
-	pass    uint32            // number of passes over the directory that have begun
-	reader  reader
+	// kept says that files of an earlier run are in force, whose directory is
+	// place. It is false once the directory was read.
+	kept     bool
+	empty    identity // the directory that scan has not taken: see errEmptied
+	released identity // the directory that scan takes all the same, once
+	pass     uint32   // number of passes over the directory that have begun
+	listed   int      // number of manifests that the last pass listed
+	reader   reader
 }
 
 func newScanner(dir string) *scanner {
@@ -56,8 +62,13 @@ func newScanner(dir string) *scanner {
 // errReplaced means that the path leads to another directory than before.
 var errReplaced = errors.New("is being replaced")
 
+// errEmptied means that the path leads to another directory than before, which
+// holds no manifest: the place where a filesystem should be mounted looks so.
+var errEmptied = errors.New("is another directory than before, and it holds no manifest (is a filesystem not mounted?)")
+
 // dirHandle is an open directory.
 type dirHandle struct {
+	path  string
 	fd    int
 	place identity
 	mount uint64
@@ -74,7 +85,7 @@ func openDir(path string, flags int) (dirHandle, error) {
 		return dirHandle{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	id := identify(&st)
-	return dirHandle{fd: fd, place: id.place(), mount: id.mount}, nil
+	return dirHandle{path: path, fd: fd, place: id.place(), mount: id.mount}, nil
 }
 
 // placeOf returns which directory a path leads to.
@@ -143,6 +154,7 @@ func (s *scanner) readFiles(jobs []job) ([]result, error) {
 
 // scan looks at every file as plan says.
 func (s *scanner) scan(plan func(name string) job) ([]result, error) {
+	s.empty = identity{}
 	for range 3 {
 		results, place, err := s.readListed(plan)
 		if err != nil {
@@ -150,11 +162,21 @@ func (s *scanner) scan(plan func(name string) job) ([]result, error) {
 		}
 		// If the directory has vanished meanwhile, its files seemed deleted.
 		if after, err := placeOf(s.dir); err == nil && after == place {
-			s.place = place
+			if s.emptied(place) {
+				s.empty = place
+				return nil, fmt.Errorf("%s %w", s.dir, errEmptied)
+			}
+			s.place, s.kept, s.released = place, false, identity{}
 			return results, nil
 		}
 	}
 	return nil, fmt.Errorf("read policy directory: %s %w", s.dir, errReplaced)
+}
+
+// emptied reports whether the directory that was listed last is no successor of
+// the one before.
+func (s *scanner) emptied(place identity) bool {
+	return place != s.place && place != s.released && s.listed == 0 && (s.kept || len(s.entries) > 0)
 }
 
 // readListed looks at the files that the directory lists, and at those that it
@@ -184,6 +206,7 @@ func (s *scanner) readListed(plan func(name string) job) ([]result, identity, er
 	if err != io.EOF {
 		return nil, identity{}, err
 	}
+	s.listed = len(results)
 	for _, r := range results {
 		s.mark(r.name)
 	}

@@ -2,6 +2,8 @@ package dirsource
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -37,10 +39,14 @@ type Source struct {
 	tracker   Tracker
 	judged    uint64      // Seq of the snapshot that tracker has seen
 	delivered atomic.Bool // the tracker has seen the whole directory
+	unseen    atomic.Bool // the tracker has not, and the copies are delivered as the policy
+
+	left atomic.Pointer[[]string] // the copies that were left out, and why
 
 	// The rest belongs to the goroutine of Run.
 	stored map[string]bool // files in the state directory, until the first update
-	err    string          // why the directory cannot be read, as it was logged
+	place  identity        // of the policy directory, as the keeper knows it
+	err    string          // why the directory cannot be read or is held, as it was logged
 }
 
 // New returns a source that delivers nothing before Run. It reads the state
@@ -67,12 +73,39 @@ func New(cfg Config) (*Source, error) {
 	}
 	s.keeper = newKeeper(store, wait, cfg.Logger)
 	files := store.Files()
-	s.stored = make(map[string]bool, len(files))
-	for _, f := range files {
-		s.stored[f.Name] = true
+	s.stored = make(map[string]bool, len(store.sums))
+	for name := range store.sums {
+		s.stored[name] = true
 	}
+	s.place = store.place
+	watcher.scanner.place, watcher.scanner.kept = store.place, len(files) > 0
 	s.tracker.Restore(files)
+	s.leaveOut(store.damaged)
 	return s, nil
+}
+
+// leaveOut warns of copies that were left out.
+func (s *Source) leaveOut(copies []string) {
+	if len(copies) == 0 {
+		return
+	}
+	const most = 20
+	var list []string
+	if before := s.left.Load(); before != nil {
+		list = slices.Clone(*before)
+	}
+	for i, c := range copies {
+		text := c + "; the copy was left out"
+		if i == most {
+			text = fmt.Sprintf("%d more copies were left out", len(copies)-most)
+		}
+		s.log.Warn("state directory", zap.String("copy", text))
+		list = append(list, "state directory: "+text)
+		if i == most {
+			break
+		}
+	}
+	s.left.Store(&list)
 }
 
 // String implements policy.Source.
@@ -86,14 +119,22 @@ func (s *Source) Updates() <-chan policy.Update { return s.updates }
 func (s *Source) Sync(ctx context.Context) (uint64, error) { return s.watcher.Sync(ctx) }
 
 // Status implements policy.Source.
-func (s *Source) Status(all bool) (policy.SourceStatus, bool) {
-	if !s.delivered.Load() {
-		return policy.SourceStatus{}, false // without waiting for the first reading
+func (s *Source) Status(most int) (policy.SourceStatus, bool) {
+	var status policy.SourceStatus
+	status.Unsaved, status.Warnings = s.stateStatus()
+	if !s.delivered.Load() && !s.unseen.Load() {
+		return status, false // without waiting for the first reading
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	status.Seq = s.judged
+	if !s.delivered.Load() {
+		status.Units = s.copies()
+		status.Kept = len(status.Units)
+		return status, true
+	}
 	refused := s.tracker.Refused()
-	status := policy.SourceStatus{Seq: s.judged, Accepted: s.tracker.Len() - len(refused), Units: refused}
+	status.Accepted, status.Units = s.tracker.Len()-len(refused), refused
 	for _, f := range refused {
 		if f.State == policy.Kept {
 			status.Kept++
@@ -101,11 +142,40 @@ func (s *Source) Status(all bool) (policy.SourceStatus, bool) {
 			status.Rejected++
 		}
 	}
-	if all {
+	if status.Accepted <= most {
 		status.Units = s.tracker.Status()
 	}
 	return status, true
 }
+
+// copies returns the state of the files whose copies are in force while the
+// directory is held.
+func (s *Source) copies() (units []policy.UnitStatus) {
+	for _, r := range s.tracker.Revisions() {
+		p := policy.Problem{Pos: policy.Position{File: r.Name}, Reason: "is not in the policy directory, which is held"}
+		units = append(units, policy.UnitStatus{Name: r.Name, State: policy.Kept, Errors: []policy.Problem{p}})
+	}
+	return units
+}
+
+// stateStatus tells how the state directory is.
+func (s *Source) stateStatus() (unsaved int, warnings []string) {
+	if left := s.left.Load(); left != nil {
+		warnings = slices.Clone(*left)
+	}
+	if s.keeper == nil {
+		return 0, warnings
+	}
+	out := s.keeper.state()
+	if out.why != "" {
+		warnings = append(warnings, fmt.Sprintf("state directory: %d files could not be saved, and are tried again: %s; after a restart an older version of them may count",
+			out.files, out.why))
+	}
+	return out.files, warnings
+}
+
+// Release implements policy.Source.
+func (s *Source) Release(ctx context.Context) (bool, error) { return s.watcher.Release(ctx) }
 
 // Enforced implements policy.Source.
 func (s *Source) Enforced(seq uint64) {
@@ -160,29 +230,45 @@ func (s *Source) deliver(watched <-chan error) error {
 
 // take judges what has changed in the directory and returns the outcome.
 func (s *Source) take(snapshot Snapshot) policy.Update {
+	u := policy.Update{Seq: snapshot.Seq, Since: snapshot.First, Err: snapshot.Err}
+	if errors.Is(u.Err, errEmptied) {
+		u.Held, u.Err = u.Err.Error(), nil
+	}
 	if err := errorText(snapshot.Err); err != s.err {
-		if s.err = err; err != "" {
+		if s.err = err; u.Held != "" {
+			s.log.Warn(s.String()+" held until ovs-sg release", zap.String("reason", err))
+		} else if err != "" {
 			s.log.Error(s.String(), zap.String("error", err))
 		}
 	}
 	var change Change
-	if first := !s.delivered.Load(); first || len(snapshot.Changes) > 0 {
+	switch first := !s.delivered.Load(); {
+	case snapshot.unseen:
+		s.mu.Lock()
+		change, s.judged = s.tracker.Restored(), snapshot.Seq // what was in force stays so
+		s.unseen.Store(true)
+		s.mu.Unlock()
+	case first || len(snapshot.Changes) > 0:
 		s.mu.Lock()
 		change, s.judged = s.tracker.Update(snapshot.Changes), snapshot.Seq
+		var gone []string
 		if first {
-			s.keep(snapshot.Seq, change, s.vanished(change.Revisions))
-			s.delivered.Store(true)
-		} else {
-			s.keep(snapshot.Seq, change, nil)
+			gone = s.vanished(change.Revisions)
 		}
+		s.keep(snapshot, change, gone)
+		s.delivered.Store(true)
 		s.mu.Unlock()
+	default:
+		s.keep(snapshot, Change{}, nil)
 	}
+	s.leaveOut(s.tracker.takeUndecoded())
 	for _, f := range change.Status {
 		for _, p := range f.Errors {
 			s.log.Error("manifest refused: " + p.Error())
 		}
 	}
-	return policy.Update{Seq: snapshot.Seq, Changes: change.Revisions, Since: snapshot.First, Err: snapshot.Err}
+	u.Changes = change.Revisions
+	return u
 }
 
 // vanished returns the stored files that have no revision in force after the first
@@ -200,10 +286,15 @@ func (s *Source) vanished(first []policy.RevisionChange) (gone []string) {
 	return gone
 }
 
-// keep hands the contents that were accepted to the keeper.
-func (s *Source) keep(seq uint64, change Change, removed []string) {
-	if s.keeper == nil || len(change.Revisions)+len(removed) == 0 {
+// keep hands the contents that were accepted to the keeper, and which directory
+// they are of.
+func (s *Source) keep(snapshot Snapshot, change Change, removed []string) {
+	if s.keeper == nil {
 		return
+	}
+	var place identity
+	if snapshot.place != s.place {
+		place = snapshot.place
 	}
 	var changed []File
 	for i, c := range change.Revisions {
@@ -213,7 +304,12 @@ func (s *Source) keep(seq uint64, change Change, removed []string) {
 			changed = append(changed, File{Name: c.Name, Data: change.Data[i]})
 		}
 	}
-	s.keeper.add(keeping{seq, changed, removed})
+	if b := (keeping{snapshot.Seq, changed, removed, place}); !b.empty() {
+		s.keeper.add(b)
+	}
+	if place != (identity{}) {
+		s.place = place
+	}
 }
 
 // enqueue adds an update to those that were not received. It becomes one with

@@ -17,7 +17,10 @@ import (
 // The names of files in a state directory.
 const (
 	acceptedSuffix = ".accepted" // follows the name of the policy file
-	tempPrefix     = ".new-"     // begins the name of a copy that is being written
+	// placeName is the file that says which directory the copies are of. It is
+	// named like a copy, but no policy file has such a name.
+	placeName  = "directory" + acceptedSuffix
+	tempPrefix = ".new-" // begins the name of a copy that is being written
 	// formerParsed is a file that earlier releases kept beside the copies. It
 	// is removed, because a release that still reads it must not find an old one.
 	formerParsed = "parsed"
@@ -29,17 +32,22 @@ const fewFiles = 4
 
 // Store keeps a copy of the accepted content of every file in a state directory,
 // so that a file that is broken when the agent starts still has its last accepted
-// content. It is not safe for concurrent use.
+// content. Beside the copies it keeps which directory they are of. It is not safe
+// for concurrent use.
 type Store struct {
 	dir      string
-	sums     map[string]sum // by name of the policy file
-	files    []File         // until Files is called
-	unsynced bool           // the directory could not be synced
+	sums     map[string]sum  // by name of the policy file; of the content
+	plain    map[string]bool // copies without a checksum, of an earlier release
+	damaged  []string        // copies that OpenStore left out, and why
+	files    []File          // until Files is called
+	place    identity        // of the policy directory; zero: not known
+	unsynced bool            // the directory could not be synced
 }
 
 // OpenStore opens the state directory and reads the copies that it holds. It
 // makes the directory if that is missing, and removes copies that an earlier
-// run has not written to the end.
+// run has not written to the end. A copy that cannot be read, or that is not as it
+// was written, is left out.
 func OpenStore(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open state directory: %w", err)
@@ -53,32 +61,54 @@ func OpenStore(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open state directory: %w", err)
 	}
-	var names []string
-	s := &Store{dir: dir}
+	s := &Store{dir: dir, sums: map[string]sum{}, plain: map[string]bool{}}
+	var jobs []job
 	for _, e := range list {
 		if strings.HasPrefix(e.Name(), tempPrefix) || e.Name() == formerParsed {
 			_ = os.Remove(filepath.Join(dir, e.Name()))
 			continue
 		}
-		if name, ok := strings.CutSuffix(e.Name(), acceptedSuffix); ok && e.Type().IsRegular() && IsManifest(name) {
-			names = append(names, name)
+		if name, ok := strings.CutSuffix(e.Name(), acceptedSuffix); ok && IsManifest(name) || e.Name() == placeName {
+			switch {
+			case e.Type().IsRegular():
+				jobs = append(jobs, job{name: e.Name(), verify: true, regular: true, sealed: true})
+			case !e.IsDir():
+				s.take(result{verdict: unreadable, name: e.Name(), reason: errNotRegular.Error()})
+			}
 		}
 	}
-	jobs := make([]job, len(names))
-	for i, name := range names {
-		jobs[i] = job{name: name + acceptedSuffix, verify: true, regular: true}
-	}
-	s.sums = make(map[string]sum, len(names))
 	for _, r := range readParallel(dirHandle{fd: int(d.Fd())}, nil, slices.Chunk(jobs, batch)) {
-		if r.verdict != read {
-			return nil, fmt.Errorf("open state directory: %s: %s", r.name, cmp.Or(r.reason, "is gone"))
-		}
-		name := strings.TrimSuffix(r.name, acceptedSuffix)
-		s.sums[name] = r.sum
-		s.files = append(s.files, File{Name: name, Data: r.data})
+		s.take(r)
 	}
+	slices.Sort(s.damaged)
 	slices.SortFunc(s.files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	return s, nil
+}
+
+// take takes in what was found of a file of the state directory.
+func (s *Store) take(r result) {
+	name := strings.TrimSuffix(r.name, acceptedSuffix)
+	data, sealed, reason := r.data, false, r.reason
+	if r.verdict == read {
+		data, sealed, reason = unseal(r.data)
+	} else if reason == "" {
+		reason = "is gone"
+	}
+	switch {
+	case reason != "":
+		s.damaged = append(s.damaged, r.name+": "+reason)
+		if r.name != placeName {
+			s.sums[name] = sum{} // which no content has
+		}
+	case r.name == placeName:
+		s.place = parsePlace(data)
+	default:
+		s.sums[name] = sumOf(data)
+		if !sealed {
+			s.plain[name] = true
+		}
+		s.files = append(s.files, File{Name: name, Data: data})
+	}
 }
 
 // Files returns the copies that the store held when it was opened, sorted by
@@ -94,18 +124,26 @@ func (s *Store) Files() []File {
 // is replaced atomically, and all are on disk when Save returns. Save continues
 // after an error and returns all errors joined.
 func (s *Store) Save(changed []File, removed []string) error {
+	return s.save(keeping{changed: changed, removed: removed})
+}
+
+// save is Save, and stores the place of the policy directory as well.
+func (s *Store) save(b keeping) error {
 	var errs []error
 	failed := func(what string, err error) { errs = append(errs, fmt.Errorf("%s: %w", what, err)) }
 	var todo []File
-	for _, f := range changed {
-		switch old, ok := s.sums[f.Name]; {
+	for _, f := range b.changed {
+		switch {
 		case !IsManifest(f.Name) || f.Name != filepath.Base(f.Name):
 			failed("write accepted copy", fmt.Errorf("%q is no name of a policy file", f.Name))
-		case !ok || old != sumOf(f.Data):
-			todo = append(todo, f)
+		case !s.holds(f):
+			todo = append(todo, File{Name: f.Name + acceptedSuffix, Data: f.Data})
 		}
 	}
-	if len(todo) == 0 && !slices.ContainsFunc(removed, s.has) && !s.unsynced {
+	if b.place != (identity{}) && b.place != s.place {
+		todo = append(todo, File{Name: placeName, Data: formatPlace(b.place)})
+	}
+	if len(todo) == 0 && !slices.ContainsFunc(b.removed, s.has) && !s.unsynced {
 		return errors.Join(errs...)
 	}
 	// The directory is opened before anything is written, because syncfs reports
@@ -129,14 +167,20 @@ func (s *Store) Save(changed []File, removed []string) error {
 		if !written[i] {
 			continue
 		}
-		if err := os.Rename(temp(i), s.path(f.Name)); err != nil {
+		if err := os.Rename(temp(i), filepath.Join(s.dir, f.Name)); err != nil {
 			_ = os.Remove(temp(i))
-			failed("write accepted copy of "+f.Name, err)
+			failed("write "+f.Name, err)
 			continue
 		}
-		s.sums[f.Name] = sumOf(f.Data)
+		if f.Name == placeName {
+			s.place = b.place
+			continue
+		}
+		name := strings.TrimSuffix(f.Name, acceptedSuffix)
+		s.sums[name] = sumOf(f.Data)
+		delete(s.plain, name)
 	}
-	for _, name := range removed {
+	for _, name := range b.removed {
 		if !s.has(name) {
 			continue
 		}
@@ -145,6 +189,7 @@ func (s *Store) Save(changed []File, removed []string) error {
 			continue
 		}
 		delete(s.sums, name)
+		delete(s.plain, name)
 	}
 	s.unsynced = false
 	if err := d.Sync(); err != nil {
@@ -154,9 +199,29 @@ func (s *Store) Save(changed []File, removed []string) error {
 	return errors.Join(errs...)
 }
 
+// missing returns what of b the store does not hold on disk.
+func (s *Store) missing(b keeping) keeping {
+	if s.unsynced {
+		return b
+	}
+	b.changed = slices.DeleteFunc(slices.Clone(b.changed), s.holds)
+	b.removed = slices.DeleteFunc(slices.Clone(b.removed), func(name string) bool { return !s.has(name) })
+	if b.place == s.place {
+		b.place = identity{}
+	}
+	return b
+}
+
+// has reports whether there is a copy, damaged or not.
 func (s *Store) has(name string) bool {
 	_, ok := s.sums[name]
 	return ok
+}
+
+// holds reports whether the copy of a file is as it would be written.
+func (s *Store) holds(f File) bool {
+	have, ok := s.sums[f.Name]
+	return ok && !s.plain[f.Name] && have == sumOf(f.Data)
 }
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name+acceptedSuffix) }
@@ -166,9 +231,9 @@ func (s *Store) path(name string) string { return filepath.Join(s.dir, name+acce
 func (s *Store) write(files []File, temp func(int) string, sync bool, failed func(string, error)) []bool {
 	written := make([]bool, len(files))
 	for i, f := range files {
-		if err := writeFile(temp(i), f.Data, sync); err != nil {
+		if err := writeFile(temp(i), seal(f.Data), sync); err != nil {
 			_ = os.Remove(temp(i))
-			failed("write accepted copy of "+f.Name, err)
+			failed("write "+f.Name, err)
 			continue
 		}
 		written[i] = true

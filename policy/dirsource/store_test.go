@@ -1,11 +1,16 @@
 package dirsource
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ovs-sg/ovs-sg/policy/manifest"
 )
 
 func manifestNamed(name string) []byte {
@@ -176,7 +181,7 @@ func BenchmarkOpenStore(b *testing.B) {
 	const count = 100_000
 	dir := b.TempDir()
 	for i := range count {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%06d.yaml%s", i, acceptedSuffix)), fmt.Appendf(nil, "%0500d", i), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%06d.yaml%s", i, acceptedSuffix)), seal(fmt.Appendf(nil, "%0500d", i)), 0o600); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -186,4 +191,108 @@ func BenchmarkOpenStore(b *testing.B) {
 		}
 	}
 	b.ReportMetric(count*float64(b.N)/b.Elapsed().Seconds(), "files/s")
+}
+
+// A copy that is not as it was written is left out, and the others are not. What
+// an earlier release has written has no seal, and is read as ever.
+func TestStoreLeavesOutDamaged(t *testing.T) {
+	text := string(manifestNamed("web"))
+	whole := string(seal([]byte(text)))
+	for what, c := range map[string]struct{ stored, left string }{
+		"whole":             {whole, ""},
+		"without a seal":    {text, ""},
+		"torn":              {whole[:len(whole)-5], "checksum"},
+		"torn in the seal":  {whole[:sealSize/2], "checksum"},
+		"torn after it":     {whole[:sealSize], "checksum"},
+		"torn early":        {whole[:5], "checksum"},
+		"empty":             {"", "empty"},
+		"edited":            {strings.Replace(whole, "web", "wed", 1), "checksum"},
+		"longer":            {whole + "\n", "checksum"},
+		"too large":         {strings.Repeat("#", manifest.MaxFileSize+sealSize+1), "larger"},
+		"as large as it is": {string(seal([]byte(strings.Repeat("#", manifest.MaxFileSize)))), ""},
+	} {
+		dir := t.TempDir()
+		save(t, open(t, dir), files("b.yaml", "b"))
+		path := filepath.Join(dir, "a.yaml"+acceptedSuffix)
+		if err := os.WriteFile(path, []byte(c.stored), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, dir)
+		var names []string
+		for _, f := range s.Files() {
+			names = append(names, f.Name)
+		}
+		damaged := strings.Join(s.damaged, "; ")
+		if got := strings.Join(names, " "); got != "b.yaml" != (c.left == "") {
+			t.Errorf("%s: read %s", what, got)
+		}
+		if (damaged != "") != (c.left != "") || !strings.Contains(damaged, c.left) || c.left != "" && !strings.HasPrefix(damaged, "a.yaml.accepted: ") {
+			t.Errorf("%s: damaged: %q", what, damaged)
+		}
+		// The next content takes its place, and it goes with the file.
+		save(t, s, files("a.yaml", "new"))
+		if got := stored(open(t, dir)); got != "a.yaml=new b.yaml=b" {
+			t.Errorf("%s: stored %s", what, got)
+		}
+		if err := os.WriteFile(path, []byte(c.stored), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		save(t, open(t, dir), nil, "a.yaml")
+		if got := stored(open(t, dir)); got != "b.yaml=b" {
+			t.Errorf("%s: stored %s after it was removed", what, got)
+		}
+	}
+}
+
+// A release that knows of no seals reads a copy as it reads any file.
+func TestSealIsAComment(t *testing.T) {
+	text := manifestNamed("web")
+	plain, _ := manifest.Decode(manifest.File{Name: "a.yaml", Data: text})
+	sealed, problems := manifest.Decode(manifest.File{Name: "a.yaml", Data: seal(text)})
+	if len(problems) > 0 || len(sealed.Groups) != 1 || sealed.Groups[0].Key != plain.Groups[0].Key {
+		t.Errorf("read as %+v, %v", sealed, problems)
+	}
+}
+
+// What is no regular file is left out and not followed.
+func TestStoreLeavesOutWhatIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := errors.Join(os.WriteFile(secret, manifestNamed("secret"), 0o600),
+		os.Symlink(secret, filepath.Join(dir, "a.yaml"+acceptedSuffix)),
+		unix.Mkfifo(filepath.Join(dir, "b.yaml"+acceptedSuffix), 0o600),
+		os.Mkdir(filepath.Join(dir, "c.yaml"+acceptedSuffix), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	if got := stored(s); got != "" || len(s.damaged) != 2 {
+		t.Errorf("stored %s, damaged %q", got, s.damaged)
+	}
+	save(t, s, files("a.yaml", "a"), "b.yaml")
+	if got := stored(open(t, dir)); got != "a.yaml=a" {
+		t.Errorf("stored %s", got)
+	}
+	if data, err := os.ReadFile(secret); err != nil || string(data) != string(manifestNamed("secret")) {
+		t.Errorf("what the link led to is %q, %v", data, err)
+	}
+}
+
+// The place of the policy directory is kept, and a file that does not say it is
+// nothing.
+func TestStorePlace(t *testing.T) {
+	dir := t.TempDir()
+	place := identity{dev: 1 << 40, ino: 7}
+	if err := open(t, dir).save(keeping{place: place}); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	if s.place != place || len(s.Files()) > 0 || len(s.sums) > 0 || len(s.damaged) > 0 {
+		t.Errorf("opened as %+v", s)
+	}
+	if err := os.WriteFile(filepath.Join(dir, placeName), []byte("nowhere"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := open(t, dir); s.place != (identity{}) {
+		t.Errorf("the place is %+v", s.place)
+	}
 }

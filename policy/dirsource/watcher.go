@@ -48,11 +48,15 @@ type Snapshot struct {
 	// files. A file that cannot be read has the reason in File.Unreadable and
 	// keeps the content that it had.
 	Changes []FileChange
-	// Err says why the directory could not be read; no file changes then.
+	// Err says why the directory could not be read; no file changes then. It
+	// wraps errEmptied if the directory waits for a release.
 	Err error
 	// First is the time of the first event that led to this snapshot or to one
 	// that was merged into it.
 	First time.Time
+
+	place  identity // of the directory that was read last, in this run or before
+	unseen bool     // no directory was read yet, because the first waits for a release
 }
 
 // Watcher watches one directory. Its methods may be called from any goroutine.
@@ -61,6 +65,7 @@ type Watcher struct {
 	opts        Options
 	snapshots   chan Snapshot
 	syncs       chan chan syncReply
+	releases    chan chan bool
 	done        chan struct{}
 
 	// The rest belongs to Run.
@@ -73,9 +78,11 @@ type Watcher struct {
 	sweep       *sweep
 	seq         uint64
 	err         error
-	unread      error // why the directory could not be read, the last time
-	ready       bool  // the directory was read once
-	ended       bool  // no more events will come
+	unread      error    // why the directory could not be read, the last time
+	ready       bool     // a snapshot was sent
+	unseen      bool     // as in Snapshot
+	place       identity // as in the last snapshot
+	ended       bool     // no more events will come
 	reported    string
 	timer       *time.Timer // fires when one of inProgress is due
 	retry       *time.Timer // fires when an unreadable directory is tried again
@@ -103,6 +110,7 @@ func NewWatcher(dir string, opts Options) (*Watcher, error) {
 		dir: abs, parent: filepath.Dir(abs), opts: opts,
 		snapshots:  make(chan Snapshot, 1),
 		syncs:      make(chan chan syncReply),
+		releases:   make(chan chan bool),
 		done:       make(chan struct{}),
 		watched:    make(map[string]identity),
 		inProgress: make(map[string]*progress),
@@ -112,7 +120,7 @@ func NewWatcher(dir string, opts Options) (*Watcher, error) {
 
 // Snapshots returns the channel of snapshots, which holds one. A snapshot that
 // was not received is merged into the next. The first snapshot is sent once the
-// directory could be read. The channel is never closed.
+// directory could be read, or waits for a release. The channel is never closed.
 func (w *Watcher) Snapshots() <-chan Snapshot { return w.snapshots }
 
 // Sync returns the Seq of a snapshot that holds everything that was written to
@@ -132,6 +140,31 @@ func (w *Watcher) Sync(ctx context.Context) (uint64, error) {
 	}
 	r := <-reply // Run replies to each request that it has received
 	return r.seq, r.err
+}
+
+// Release takes the directory as it is, if it waits for that: see Snapshot.Err. It
+// reports whether the directory did. A snapshot tells of the directory when Release
+// returns.
+func (w *Watcher) Release(ctx context.Context) (released bool, err error) {
+	reply := make(chan bool, 1)
+	select {
+	case w.releases <- reply:
+		return <-reply, nil // Run replies to each request that it has received
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-w.done:
+		return false, errors.New("directory is no longer watched")
+	}
+}
+
+// release answers a Release.
+func (w *Watcher) release(reply chan bool) {
+	held := w.scanner.empty != identity{}
+	if held {
+		w.scanner.released = w.scanner.empty
+		w.rescan(pending{first: time.Now()})
+	}
+	reply <- held
 }
 
 // answerSyncs looks at every file, and answers a Sync and all others that wait.
@@ -156,12 +189,12 @@ func (w *Watcher) answerSyncs(reply chan syncReply) {
 
 // emit sends a snapshot if anything has changed.
 func (w *Watcher) emit(changes []FileChange, err error, first time.Time) {
-	if w.ready && len(changes) == 0 && sameError(err, w.err) {
+	if w.ready && len(changes) == 0 && sameError(err, w.err) && w.scanner.place == w.place {
 		return
 	}
-	w.ready, w.err = true, err
+	w.ready, w.err, w.place = true, err, w.scanner.place
 	w.seq++
-	w.send(Snapshot{Seq: w.seq, Changes: changes, Err: err, First: first})
+	w.send(Snapshot{Seq: w.seq, Changes: changes, Err: err, First: first, place: w.place, unseen: w.unseen})
 }
 
 // send sends s, merged with the snapshot before if that was not received.

@@ -171,46 +171,12 @@ func TestNothingStaysInProgress(t *testing.T) {
 // TestWithoutCompletions checks that without a second inotify instance a file is
 // read when no more events come.
 func TestWithoutCompletions(t *testing.T) {
-	instances := func() int {
-		list, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := 0
-		for _, e := range list {
-			if link, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && link == "anon_inode:inotify" {
-				n++
-			}
-		}
-		return n
+	if !inNamespace(t) {
+		return
 	}
-	if instances() > 0 {
-		t.Skip("another Watcher is running")
-	}
-	data, err := os.ReadFile("/proc/sys/fs/inotify/max_user_instances")
-	if err != nil {
+	if err := os.WriteFile("/proc/sys/user/max_inotify_instances", []byte("1"), 0); err != nil {
 		t.Fatal(err)
 	}
-	limit, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil || limit > 1<<12 {
-		t.Skipf("%d inotify instances, %v", limit, err)
-	}
-	var taken []int
-	for {
-		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
-		if err != nil {
-			break
-		}
-		taken = append(taken, fd)
-	}
-	free := func(n int) {
-		for ; n > 0 && len(taken) > 0; n-- {
-			_ = unix.Close(taken[0])
-			taken = taken[1:]
-		}
-	}
-	defer func() { free(len(taken)) }()
-	free(1)
 	b := start(t, "", time.Hour)
 	b.until("")
 	if b.w.completions.watching() {
@@ -233,9 +199,8 @@ func TestWithoutCompletions(t *testing.T) {
 // TestEventsLost checks that every file is read after events were lost.
 func TestEventsLost(t *testing.T) {
 	b := start(t, "", time.Hour)
-	target := filepath.Join(t.TempDir(), "target")
+	target := b.linked("a.yaml")
 	b.must(os.WriteFile(target, []byte("1"), 0o644))
-	b.must(os.Symlink(target, b.path("a.yaml")))
 	b.until("a.yaml=1")
 	for i := range 3 {
 		b.must(os.WriteFile(target, fmt.Append(nil, "changed ", i), 0o644)) // no event announces it

@@ -56,6 +56,9 @@ func Decode(f File) (policy.Objects, []policy.Problem) {
 		})
 		return policy.Objects{}, d.problems
 	}
+	if line := oversized(f.Data); line > 0 {
+		return policy.Objects{}, []policy.Problem{{Pos: policy.Position{File: f.Name, Line: int32(line)}, Reason: errTooMany}}
+	}
 	d.documents(f.Data)
 	d.duplicates()
 	if len(d.problems) == 0 {
@@ -117,6 +120,9 @@ func (d *decoder) fail(v value, format string, args ...any) {
 }
 
 func (d *decoder) failField(n *yaml.Node, field, format string, args ...any) {
+	if len(d.problems) > maxProblems {
+		return
+	}
 	d.problems = append(d.problems, policy.Problem{Pos: d.pos(n), Field: field, Reason: fmt.Sprintf(format, args...)})
 }
 
@@ -146,11 +152,55 @@ func rootOf(doc *yaml.Node) *yaml.Node {
 }
 
 func (d *decoder) document(root *yaml.Node) {
+	if !d.known(root) {
+		return
+	}
 	before := len(d.problems)
 	d.checkShape(root, make([]step, 0, maxDepth+1))
 	if len(d.problems) == before {
 		d.manifest(root)
 	}
+}
+
+// known reports whether a document is a manifest, by its kind, and why it is not.
+// An error of any other document quotes no more of it than its kind: what is not a
+// manifest may be a file that others must not read.
+func (d *decoder) known(root *yaml.Node) bool {
+	v := value{Node: root}
+	switch root.Kind {
+	case yaml.MappingNode:
+	case yaml.SequenceNode:
+		d.fail(v, "must be a mapping, not a list")
+		return false
+	default:
+		d.fail(v, "must be a mapping")
+		return false
+	}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		kind := root.Content[i+1]
+		if root.Content[i].Value != "kind" {
+			continue
+		}
+		if kind.Kind != yaml.ScalarNode || kind.ShortTag() != "!!str" || kind.Value == "" {
+			d.failField(kind, "kind", "must be a string")
+			return false
+		}
+		if !slices.Contains([]string{policy.KindGroup, policy.KindSubnet, policy.KindVirtualMachine}, kind.Value) {
+			d.failField(kind, "kind", "unknown kind %q; known are %s, %s and %s", cut(kind.Value), policy.KindGroup, policy.KindSubnet, policy.KindVirtualMachine)
+			return false
+		}
+		return true
+	}
+	d.failField(root, "kind", "is required")
+	return false
+}
+
+// cut returns the beginning of a text that is too long for an error.
+func cut(s string) string {
+	if len(s) > 64 {
+		return s[:64] + "..."
+	}
+	return s
 }
 
 // next reads a document. The YAML library reports its own errors by panicking
@@ -176,6 +226,9 @@ func (d *decoder) syntaxError(err error) policy.Problem {
 				p.Pos.Line, s = int32(line), text
 			}
 		}
+	}
+	if strings.HasPrefix(s, "unknown anchor ") { // the only message that quotes the file
+		s = "unknown anchor"
 	}
 	p.Reason = "not YAML: " + s
 	return p

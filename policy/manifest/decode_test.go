@@ -256,7 +256,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"complex key", group + "metadata: {name: a}\n? [a, b]\n: c\nspec: {}\n", "field names must be plain strings"},
 		{"syntax", group + "metadata: {name: a\n", "not YAML"},
 		{"tab", "a:\n\t- b\n", "f.yaml:2: not YAML"},
-		{"deep", strings.Repeat("[", 40) + strings.Repeat("]", 40), "nested deeper than 32"},
+		{"deep", "kind: Subnet\na: " + strings.Repeat("[", 40) + strings.Repeat("]", 40), "nested deeper than 32"},
 		{"very deep", strings.Repeat("[", 100000), "not YAML"},
 		{"large", strings.Repeat("#", MaxFileSize+1), "larger than"},
 		{"status not a mapping", "apiVersion: compute.evroclabs.net/v1alpha1\nkind: VirtualMachine\nmetadata: {name: a}\nstatus: x\n", "status: must be a mapping"},

@@ -23,14 +23,7 @@ func (d *decoder) manifest(root *yaml.Node) {
 		return
 	}
 	defer f.finish()
-	kind, ok := d.kind(f)
-	if !ok {
-		// What the fields should be is not known: one error is enough.
-		for i := range f.taken {
-			f.taken[i] = true
-		}
-		return
-	}
+	kind := d.kind(f)
 	key, uid := d.metadata(f)
 	pos := d.pos(root)
 	switch kind {
@@ -46,31 +39,19 @@ func (d *decoder) manifest(root *yaml.Node) {
 	}
 }
 
-// kind reads kind and apiVersion.
-func (d *decoder) kind(f *fields) (string, bool) {
-	v, ok := f.require("kind")
-	if !ok {
-		return "", false
-	}
-	kind, ok := d.text(v)
-	if !ok {
-		return "", false
-	}
-	want := NetworkingAPIVersion
-	switch kind {
-	case policy.KindGroup, policy.KindSubnet:
-	case policy.KindVirtualMachine:
+// kind reads kind, which is known, and apiVersion.
+func (d *decoder) kind(f *fields) string {
+	v, _ := f.take("kind")
+	kind, want := v.Value, NetworkingAPIVersion
+	if kind == policy.KindVirtualMachine {
 		want = ComputeAPIVersion
-	default:
-		d.fail(v, "unknown kind %q; known are %s, %s and %s", kind, policy.KindGroup, policy.KindSubnet, policy.KindVirtualMachine)
-		return "", false
 	}
 	if v, ok := f.require("apiVersion"); ok {
 		if got, ok := d.text(v); ok && got != want {
 			d.fail(v, "must be %q for kind %s, not %q", want, kind, got)
 		}
 	}
-	return kind, true
+	return kind
 }
 
 func (d *decoder) metadata(top *fields) (key policy.Key, uid string) {

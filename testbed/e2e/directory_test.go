@@ -109,13 +109,17 @@ func TestBrokenDirectory(t *testing.T) {
 	h.inForce()
 	unchanged("the change undone")
 
-	// Directory entries that are no regular files.
+	// Directory entries that are no regular files, or no manifests.
+	const secret = "OfNoOthers"
 	must(t, syscall.Mkfifo(filepath.Join(dir, "fifo.yaml"), 0o644),
 		syscall.Mknod(filepath.Join(dir, "zero.yaml"), syscall.S_IFCHR|0o644, 1<<8|5),
 		syscall.Mknod(filepath.Join(dir, "tty.yaml"), syscall.S_IFCHR|0o644, 5<<8),
 		os.Symlink("loop.yaml", filepath.Join(dir, "loop.yaml")),
 		os.Symlink("nowhere", filepath.Join(dir, "dangling.yaml")),
 		os.Symlink("/dev/zero", filepath.Join(dir, "link.yaml")),
+		os.WriteFile(h.path("shadow"), []byte("root:$y$"+secret+":19000::::::\n"), 0o600),
+		os.Symlink("../shadow", filepath.Join(dir, "shadow.yaml")),
+		os.WriteFile(filepath.Join(dir, "copied.yaml"), []byte("root:$y$"+secret+":19000::::::\n"), 0o644),
 		os.Symlink("..", filepath.Join(dir, "up.yaml")),
 		os.Mkdir(filepath.Join(dir, "dir.yaml"), 0o755),
 		os.WriteFile(filepath.Join(dir, "binary.yaml"), []byte("\x00\xff\xfe\x01"), 0o644),
@@ -125,7 +129,7 @@ func TestBrokenDirectory(t *testing.T) {
 	h.write("huge.yaml", strings.Repeat("# nothing\n", 9<<20/10)) // what is written in place is smaller at first
 	for range 2 {
 		s = h.inForce()
-		for _, name := range []string{"fifo", "zero", "tty", "loop", "dangling", "link", "up", "dir", "binary", "huge"} {
+		for _, name := range []string{"fifo", "zero", "tty", "loop", "dangling", "link", "up", "dir", "binary", "huge", "shadow", "copied"} {
 			if got := stateOf(s, name+".yaml"); !strings.HasPrefix(got, "rejected "+name+".yaml") {
 				t.Errorf("%s.yaml is %s", name, got)
 			}
@@ -137,6 +141,12 @@ func TestBrokenDirectory(t *testing.T) {
 			if got := stateOf(s, name); got != want {
 				t.Errorf("%s is %s, want %s", name, got, want)
 			}
+		}
+		if got := stateOf(s, "shadow.yaml"); !strings.Contains(got, "leads out of the policy directory") {
+			t.Errorf("a link that leads out is %s", got)
+		}
+		if strings.Contains(fmt.Sprint(s, h.log), secret) {
+			t.Errorf("status or log quote a file that is no manifest: %+v\n%s", s.Files, h.log)
 		}
 		unchanged("things that are no files")
 		h.murder() // the next agent gets past them too

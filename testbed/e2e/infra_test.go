@@ -30,9 +30,9 @@ func infraLab(t *testing.T) *lab {
 		Gateways: []netip.Addr{addr("10.0.1.1"), addr("fd00:1::1")},
 	})
 	text += machine(h.vms["path"], "pathSG")
-	h.uplink("outside", 1)
+	outside := h.uplink("outside", 1)
 	h.write("all.yaml", text)
-	h.start()
+	h.start("--dhcp-server="+outside.Addr4().String(), "--dhcp-server="+linkLocalOf(outside.MAC).String())
 	h.wait()
 	return h.tapped()
 }
@@ -65,20 +65,27 @@ func infraFromOutside(l *lab) []sent {
 	group := testbed.SolicitedNode(strict.Addr6())
 	for _, src := range []netip.Addr{outside.Addr6(), linkLocal} {
 		p := testbed.Packet{SrcMAC: outside.MAC, DstMAC: testbed.MulticastMAC(group), Src: src, Dst: group}
+		// Hosts take these from link-local addresses alone, and so do rules.
+		strictly := func(to string) string {
+			if src == linkLocal {
+				return to
+			}
+			return ""
+		}
 		add("NS", p.NeighborSolicit(strict.Addr6(), outside.MAC), allVMs)
 		p.DstMAC, p.Dst = strict.MAC, strict.Addr6()
 		add("NS, unicast", p.NeighborSolicit(strict.Addr6(), outside.MAC), "strict")
 		add("NA", p.NeighborAdvert(src, outside.MAC), "strict")
-		add("RA, unicast", p.RouterAdvert(), "strict")
+		add("RA, unicast", p.RouterAdvert(), strictly("strict"))
 		p.Dst = strictLL
-		add("RA, unicast to the link-local address", p.RouterAdvert(), "strict")
+		add("RA, unicast to the link-local address", p.RouterAdvert(), strictly("strict"))
 		p.DstMAC, p.Dst = testbed.MulticastMAC(testbed.AllNodes), testbed.AllNodes
 		add("NA, unasked", p.NeighborAdvert(src, outside.MAC), allVMs)
-		add("RA", p.RouterAdvert(), allVMs)
+		add("RA", p.RouterAdvert(), strictly(allVMs))
 		p.TTL = 1
 		query := p.ICMP(130, 0, 1000<<16, make([]byte, 20))
-		add("MLD query", query, allVMs)
-		add("MLD query with router alert", extended(query, 0), allVMs)
+		add("MLD query", query, strictly(allVMs))
+		add("MLD query with router alert", extended(query, 0), strictly(allVMs))
 	}
 
 	for _, kind := range []uint8{testbed.DHCPOffer, testbed.DHCPAck} {
@@ -169,12 +176,16 @@ func infraFromVM(l *lab) []sent {
 	add("DHCP rebinding", d.DHCP(testbed.DHCPRequest, 1, strict.MAC, netip.Addr{}), "outside")
 	d = strict.To(outside, outside.Addr4())
 	add("DHCP renewal", d.DHCP(testbed.DHCPRequest, 1, strict.MAC, netip.Addr{}), "outside")
+	d.Dst = addr("192.0.2.1")
+	add("DHCP renewal with anybody", d.DHCP(testbed.DHCPRequest, 1, strict.MAC, netip.Addr{}), "")
 	servers := addr("ff02::1:2")
 	d = testbed.Packet{SrcMAC: strict.MAC, DstMAC: testbed.MulticastMAC(servers), Src: linkLocal, Dst: servers}
 	add("DHCPv6 solicit", d.DHCPv6(1, 1), "outside")
 	add("DHCPv6 request", d.DHCPv6(3, 1), "outside")
 	d.DstMAC, d.Dst = outside.MAC, linkLocalOf(outside.MAC)
 	add("DHCPv6 renewal, unicast", d.DHCPv6(5, 1), "outside")
+	d.Dst = addr("2001:db8::1")
+	add("DHCPv6 renewal with anybody", d.DHCPv6(5, 1), "")
 
 	// Packets that are no infrastructure do not pass.
 	for _, dst := range outside.Addrs {
