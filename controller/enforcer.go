@@ -49,6 +49,7 @@ type enforcer struct {
 	mine     bool   // the bridge has, or had, flows of an agent
 	force    bool   // flows of others are removed although it is not mine
 	watch    watch
+	limits   limits
 	// revalidated: the datapath has followed the last change of flows.
 	revalidated bool
 	flushes     flushes
@@ -81,7 +82,7 @@ func (e *enforcer) disconnect() {
 	if e.installed != nil {
 		e.believed = e.installed
 	}
-	e.installed, e.foreign, e.noFlood, e.infra = nil, nil, nil, nil
+	e.installed, e.foreign, e.noFlood, e.infra, e.limits.set = nil, nil, nil, nil, nil
 }
 
 // close ends all connections.
@@ -157,6 +158,7 @@ func (e *enforcer) apply(begun context.Context, d *desired, ports *vswitch.Snaps
 		return outcome{}, err
 	}
 	clear(e.flushes)
+	e.limitConnections(ctx, ports.Bridge.DatapathType, local)
 	delta.ApplyTo(e.installed)
 	e.foreign, e.force, e.mine = nil, false, true
 	out.repaired = e.watch.putRight(e.log)
