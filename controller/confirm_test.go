@@ -31,6 +31,12 @@ func (d *scriptedDaemon) Describe(context.Context) (version, features string, er
 
 func (d *scriptedDaemon) FlushFDB(context.Context) error { return nil }
 
+func (d *scriptedDaemon) LimitConnections(context.Context, string, map[uint16]uint32) error {
+	return nil
+}
+
+func (d *scriptedDaemon) FullZones(context.Context, string) ([]uint16, error) { return nil, nil }
+
 func (d *scriptedDaemon) Turn(context.Context) error { return d.note("turn") }
 
 func (d *scriptedDaemon) Purge(context.Context) error { return d.note("purge") }

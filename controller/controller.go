@@ -72,6 +72,12 @@ type Daemon interface {
 	AwaitRound(ctx context.Context, nudge, wake func(context.Context) error) error
 	// Purge throws all megaflows away.
 	Purge(context.Context) error
+	// LimitConnections limits the connections of each zone of the datapath; 0:
+	// no limit. Those that there are stay.
+	LimitConnections(ctx context.Context, datapathType string, limits map[uint16]uint32) error
+	// FullZones returns the zones that have as many connections as they may
+	// have, in order.
+	FullZones(ctx context.Context, datapathType string) ([]uint16, error)
 }
 
 // Database is the bridge in OVSDB.
@@ -99,6 +105,9 @@ type Config struct {
 	Dial   func(ctx context.Context, datapathType string) (Switch, error)
 	Daemon Daemon
 	Policy policy.Options
+	// MaxConnections is how many connections with the outside a VM port may have
+	// at a time; 0: any number.
+	MaxConnections uint32
 	// Salt is as in compile.Compiler; 0: none.
 	Salt uint16
 	// DHCPServers are as in flows.Host.
@@ -280,43 +289,6 @@ func (c *Controller) do(ctx context.Context, f func()) error {
 func (c *Controller) change() {
 	if c.source != nil && c.ports != nil {
 		c.phase = changed
-	}
-}
-
-// suspect has the switch read back, at once unless that has just been done.
-func (c *Controller) suspect(why string) {
-	c.enforcer.watch.suspect(why)
-	if pause := c.enforcer.watch.pause(); pause > 0 {
-		c.look.Reset(pause)
-	} else {
-		c.change()
-	}
-}
-
-// watch sees from time to time whether the switch is as it was left.
-func (c *Controller) watch(ctx context.Context) {
-	e := &c.enforcer
-	if c.phase != settled || e.conn == nil {
-		return
-	}
-	switch {
-	case e.refused && c.cfg.Database.Status().Connected:
-		c.suspect("the bridge was not prepared anew")
-		return
-	case e.watch.due(e.conn.Watched()):
-		c.suspect("it was time to look")
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
-	defer cancel()
-	c.enforcer.activity.begin("waiting for the switch")
-	err := e.count(ctx)
-	c.enforcer.activity.end()
-	switch {
-	case err != nil && !errors.Is(ctx.Err(), context.Canceled):
-		c.disconnected(err)
-	case e.watch.doubt != "":
-		c.suspect(e.watch.doubt)
 	}
 }
 

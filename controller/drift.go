@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -121,6 +122,46 @@ func (w *watch) report() *control.DriftStatus {
 		return nil
 	}
 	return s
+}
+
+// suspect has the switch read back, at once unless that has just been done.
+func (c *Controller) suspect(why string) {
+	c.enforcer.watch.suspect(why)
+	if pause := c.enforcer.watch.pause(); pause > 0 {
+		c.look.Reset(pause)
+	} else {
+		c.change()
+	}
+}
+
+// watch sees from time to time whether the switch is as it was left.
+func (c *Controller) watch(ctx context.Context) {
+	e := &c.enforcer
+	if c.phase != settled || e.conn == nil {
+		return
+	}
+	switch {
+	case e.refused && c.cfg.Database.Status().Connected:
+		c.suspect("the bridge was not prepared anew")
+		return
+	case e.watch.due(e.conn.Watched()):
+		c.suspect("it was time to look")
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
+	defer cancel()
+	c.enforcer.activity.begin("waiting for the switch")
+	err := e.count(ctx)
+	if err == nil {
+		e.readLimits(ctx, c.ports.Bridge.DatapathType)
+	}
+	c.enforcer.activity.end()
+	switch {
+	case err != nil && !errors.Is(ctx.Err(), context.Canceled):
+		c.disconnected(err)
+	case e.watch.doubt != "":
+		c.suspect(e.watch.doubt)
+	}
 }
 
 // compare is compareFlows for flows that have been read just now: if the switch has

@@ -50,6 +50,7 @@ type enforcer struct {
 	mine     bool   // the bridge has, or had, flows of an agent
 	force    bool   // flows of others are removed although it is not mine
 	watch    watch
+	limits   limits
 	// revalidated: the datapath has followed the last change of flows.
 	revalidated bool
 	flushes     flushes
@@ -82,7 +83,7 @@ func (e *enforcer) disconnect() {
 	if e.installed != nil {
 		e.believed = e.installed
 	}
-	e.installed, e.foreign, e.noFlood, e.infra = nil, nil, nil, nil
+	e.installed, e.foreign, e.noFlood, e.infra, e.limits.set = nil, nil, nil, nil, nil
 }
 
 // close ends all connections.
@@ -162,6 +163,7 @@ func (e *enforcer) apply(begun context.Context, d *desired, ports *vswitch.Snaps
 		return outcome{}, err
 	}
 	clear(e.flushes)
+	e.limitConnections(ctx, ports.Bridge.DatapathType, local)
 	delta.ApplyTo(e.installed)
 	e.foreign, e.force, e.mine = nil, false, true
 	if !undone {

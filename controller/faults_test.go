@@ -137,6 +137,14 @@ func (d faultyDaemon) Describe(context.Context) (version, features string, err e
 	return "3.1.0", "", d.f.at("describe")
 }
 
+func (d faultyDaemon) LimitConnections(context.Context, string, map[uint16]uint32) error {
+	return d.f.at("limit connections")
+}
+
+func (d faultyDaemon) FullZones(context.Context, string) ([]uint16, error) {
+	return nil, d.f.at("read limits")
+}
+
 func (d faultyDaemon) FlushFDB(context.Context) error { return d.f.at("flush fdb") }
 
 func (d faultyDaemon) Turn(context.Context) error { return d.f.at("turn") }

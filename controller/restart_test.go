@@ -243,6 +243,10 @@ func TestHeldIsNotKept(t *testing.T) {
 // settler is a Daemon. If hang is set, Turn says so and waits for its end.
 type settler struct{ hang atomic.Pointer[chan struct{}] }
 
+func (*settler) LimitConnections(context.Context, string, map[uint16]uint32) error { return nil }
+
+func (*settler) FullZones(context.Context, string) ([]uint16, error) { return nil, nil }
+
 func (s *settler) Describe(context.Context) (version, features string, err error) {
 	return "3.1.0", "", nil
 }

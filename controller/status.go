@@ -180,6 +180,7 @@ func (c *Controller) status() control.Status {
 	}
 	s.Drift = c.enforcer.watch.report()
 	if c.ports != nil {
+		s.Warnings = append(s.Warnings, c.enforcer.limits.warnings(c.cfg.MaxConnections, c.portName)...)
 		for _, name := range c.ports.Absent {
 			s.Warnings = append(s.Warnings, "uplink "+name+": no such interface or port on bridge "+c.cfg.Bridge)
 		}
@@ -208,6 +209,16 @@ func databaseError(s vswitch.Status) string {
 		return s.LastError.Error()
 	}
 	return "not connected yet"
+}
+
+// portName returns the name of the port with an ofport.
+func (c *Controller) portName(ofport uint16) string {
+	for _, p := range c.ports.Ports {
+		if p.OFPort == int(ofport) {
+			return p.Name
+		}
+	}
+	return strconv.Itoa(int(ofport))
 }
 
 const controllersNote = "the bridge has an OpenFlow controller: what it changes in the tables of the agent is undone"

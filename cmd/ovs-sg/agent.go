@@ -42,6 +42,8 @@ type agentCmd struct {
 	DefaultGroup        string `help:"Name of the group of VMs that list none." default:"default-sto-1"`
 	DefaultGroupContent string `help:"What that group allows where no manifest defines it: own-subnet, whole-vpc, egress-only or nothing." enum:"own-subnet,whole-vpc,egress-only,nothing" default:"own-subnet"`
 
+	MaxConnectionsPerVM uint32 `name:"max-connections-per-vm" help:"How many connections with the outside a VM port may have at a time; 0: any number." default:"0" placeholder:"N"`
+
 	DHCPServer []netip.Addr `name:"dhcp-server" help:"A DHCP or DHCPv6 server that VMs may ask by its address without a rule, as for a renewal; may be repeated." placeholder:"ADDR"`
 
 	MaxRevoke    uint8  `help:"Hold a change of policy that removes more than this share, in percent, of the rules in force on this host, or all rules of every VM, until ovs-sg release; 0: never." default:"0"`
@@ -119,7 +121,7 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		Dial:      dialer(mgmt),
 		Daemon:    vswitchd{unixctl.NewVswitchd(rundir, a.Unixctl), a.Bridge},
 		Policy:    policy.Options{DefaultGroup: a.DefaultGroup, DefaultContent: content},
-		MaxRevoke: float64(a.MaxRevoke) / 100, DHCPServers: a.DHCPServer,
+		MaxRevoke: float64(a.MaxRevoke) / 100, DHCPServers: a.DHCPServer, MaxConnections: a.MaxConnectionsPerVM,
 		Salt:   uint16(1 + flows.Hash("bridge "+a.Bridge)%1023),
 		Logger: log,
 	})

@@ -2,6 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/ovs-sg/ovs-sg/controller"
 	"github.com/ovs-sg/ovs-sg/flows/openflow"
@@ -38,4 +43,52 @@ func (v vswitchd) Describe(ctx context.Context) (version, features string, err e
 func (v vswitchd) FlushFDB(ctx context.Context) error {
 	_, err := v.Call(ctx, "fdb/flush", v.bridge)
 	return err
+}
+
+// datapath is the name of the datapath of a type, as ovs-vswitchd knows it
+// (ovs-vswitchd(8), "Datapath Commands").
+func datapath(datapathType string) string {
+	if datapathType == "" {
+		datapathType = "system"
+	}
+	return datapathType + "@ovs-" + datapathType
+}
+
+// LimitConnections implements controller.Daemon.
+func (v vswitchd) LimitConnections(ctx context.Context, datapathType string, limits map[uint16]uint32) error {
+	set, del := []string{datapath(datapathType)}, []string{}
+	for _, zone := range slices.Sorted(maps.Keys(limits)) {
+		if n := limits[zone]; n > 0 {
+			set = append(set, fmt.Sprintf("zone=%d,limit=%d", zone, n))
+		} else {
+			del = append(del, strconv.Itoa(int(zone)))
+		}
+	}
+	if len(set) > 1 {
+		if _, err := v.Call(ctx, "dpctl/ct-set-limits", set...); err != nil {
+			return err
+		}
+	}
+	if len(del) == 0 {
+		return nil
+	}
+	_, err := v.Call(ctx, "dpctl/ct-del-limits", datapath(datapathType), "zone="+strings.Join(del, ","))
+	return err
+}
+
+// FullZones implements controller.Daemon.
+func (v vswitchd) FullZones(ctx context.Context, datapathType string) (full []uint16, err error) {
+	out, err := v.Call(ctx, "dpctl/ct-get-limits", datapath(datapathType))
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(out) {
+		var zone uint16
+		var limit, count uint32
+		if n, _ := fmt.Sscanf(line, "zone=%d,limit=%d,count=%d", &zone, &limit, &count); n == 3 && limit > 0 && count >= limit {
+			full = append(full, zone)
+		}
+	}
+	slices.Sort(full)
+	return full, nil
 }
