@@ -23,7 +23,11 @@ func TestBypasses(t *testing.T) {
 	expect("forward-bpdu")
 	o.vsctl("remove", "Bridge", bridge, "other_config", "forward-bpdu", "--", "set", "Bridge", bridge, "mcast_snooping_enable=true")
 	expect("mcast_snooping_enable")
-	o.vsctl("set", "Bridge", bridge, "mcast_snooping_enable=false",
+	o.vsctl("set", "Bridge", bridge, "mcast_snooping_enable=false", "stp_enable=true")
+	expect("BPDU")
+	o.vsctl("set", "Bridge", bridge, "stp_enable=false", "rstp_enable=true")
+	expect("BPDU")
+	o.vsctl("set", "Bridge", bridge, "rstp_enable=false",
 		"--", "--id=@p", "get", "Port", "vm1", "--", "--id=@m", "create", "Mirror", "name=tap", "select_all=true", "output_port=@p",
 		"--", "set", "Bridge", bridge, "mirrors=@m")
 	expect(`mirror "tap": port "vm1"`)

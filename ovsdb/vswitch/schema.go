@@ -51,6 +51,8 @@ type (
 		Mirrors       []string          `ovsdb:"mirrors"`
 		Protocols     []string          `ovsdb:"protocols"`
 		McastSnooping bool              `ovsdb:"mcast_snooping_enable"`
+		STP           bool              `ovsdb:"stp_enable"`
+		RSTP          bool              `ovsdb:"rstp_enable"`
 	}
 	mirrorRow struct {
 		UUID       string  `ovsdb:"_uuid"`
