@@ -67,12 +67,16 @@ func (l *Lock) State() LockState {
 // Run asks for the lock, and again after a lost connection, until ctx ends, whose
 // error it returns. It calls changed after each change of the state.
 func (l *Lock) Run(ctx context.Context, changed func()) error {
-	for {
-		_ = l.hold(ctx, changed) // whoever follows the database says why there is no connection
+	for delay := minBackoff; ; {
+		// Whoever follows the database says why there is no connection.
+		if answered, _ := l.hold(ctx, changed); answered {
+			delay = minBackoff
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(minBackoff):
+		case <-time.After(delay):
+			delay = min(2*delay, maxBackoff)
 		}
 	}
 }
@@ -87,31 +91,31 @@ type rpc struct {
 }
 
 // hold asks for the lock on a new connection and reads what the server says, until
-// the connection ends.
-func (l *Lock) hold(ctx context.Context, changed func()) error {
+// the connection ends. answered says that the server has said whose the lock is.
+func (l *Lock) hold(ctx context.Context, changed func()) (answered bool, err error) {
 	conn, err := new(net.Dialer).DialContext(ctx, l.network, l.address)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	name, err := json.Marshal([]string{l.name})
 	if err != nil {
-		return err
+		return false, err
 	}
 	out, in := json.NewEncoder(conn), json.NewDecoder(conn)
 	if err := out.Encode(rpc{ID: json.RawMessage(`"lock"`), Method: "lock", Params: name}); err != nil {
-		return err
+		return false, err
 	}
 	for {
 		var m rpc
 		if err := in.Decode(&m); err != nil {
-			return err
+			return answered, err
 		}
 		switch {
 		case m.Method == "echo":
 			if err := out.Encode(rpc{ID: m.ID, Result: m.Params, Error: json.RawMessage("null")}); err != nil {
-				return err
+				return answered, err
 			}
 		case m.Method == "locked":
 			l.set(LockHeld, changed)
@@ -120,12 +124,13 @@ func (l *Lock) hold(ctx context.Context, changed func()) error {
 		case string(m.ID) == `"lock"`:
 			var answer struct{ Locked *bool }
 			if err := json.Unmarshal(m.Result, &answer); err != nil || answer.Locked == nil {
-				return fmt.Errorf("lock %s: answer %s, error %s", l.name, m.Result, m.Error)
+				return answered, fmt.Errorf("lock %s: answer %s, error %s", l.name, m.Result, m.Error)
 			}
 			state := LockWaiting
 			if *answer.Locked {
 				state = LockHeld
 			}
+			answered = true
 			l.set(state, changed)
 		}
 	}
