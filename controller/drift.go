@@ -58,8 +58,8 @@ const (
 	haste = 200 * time.Millisecond
 	// fight is how many differences one upon the other make a fight, which is
 	// over when there was none for truce.
-	fight = 8
-	truce = 5 * time.Second
+	fight = 20
+	truce = 2 * time.Second
 )
 
 // suspect notes that the switch may not be as believed.
