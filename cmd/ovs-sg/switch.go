@@ -2,6 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/ovs-sg/ovs-sg/controller"
 	"github.com/ovs-sg/ovs-sg/flows/openflow"
@@ -23,10 +28,15 @@ func dialer(path string) func(context.Context, string) (controller.Switch, error
 	}
 }
 
-// vswitchd is the ovs-vswitchd that runs a bridge.
+// vswitchd is the ovs-vswitchd that runs a bridge: a controller.Daemon.
 type vswitchd struct {
 	*unixctl.Vswitchd
 	bridge string
+}
+
+// Describe implements controller.Daemon.
+func (v vswitchd) Describe(ctx context.Context) (version, features string, err error) {
+	return v.Vswitchd.Describe(ctx, v.bridge)
 }
 
 // FlushFDB implements controller.Daemon.
@@ -35,12 +45,50 @@ func (v vswitchd) FlushFDB(ctx context.Context) error {
 	return err
 }
 
-// Settle implements controller.Daemon.
-func (v vswitchd) Settle(ctx context.Context, purge bool) error {
-	command := "revalidator/wait"
-	if purge {
-		command = "revalidator/purge"
+// datapath is the name of the datapath of a type, as ovs-vswitchd knows it
+// (ovs-vswitchd(8), "Datapath Commands").
+func datapath(datapathType string) string {
+	if datapathType == "" {
+		datapathType = "system"
 	}
-	_, err := v.Call(ctx, command)
+	return datapathType + "@ovs-" + datapathType
+}
+
+// LimitConnections implements controller.Daemon.
+func (v vswitchd) LimitConnections(ctx context.Context, datapathType string, limits map[uint16]uint32) error {
+	set, del := []string{datapath(datapathType)}, []string{}
+	for _, zone := range slices.Sorted(maps.Keys(limits)) {
+		if n := limits[zone]; n > 0 {
+			set = append(set, fmt.Sprintf("zone=%d,limit=%d", zone, n))
+		} else {
+			del = append(del, strconv.Itoa(int(zone)))
+		}
+	}
+	if len(set) > 1 {
+		if _, err := v.Call(ctx, "dpctl/ct-set-limits", set...); err != nil {
+			return err
+		}
+	}
+	if len(del) == 0 {
+		return nil
+	}
+	_, err := v.Call(ctx, "dpctl/ct-del-limits", datapath(datapathType), "zone="+strings.Join(del, ","))
 	return err
+}
+
+// FullZones implements controller.Daemon.
+func (v vswitchd) FullZones(ctx context.Context, datapathType string) (full []uint16, err error) {
+	out, err := v.Call(ctx, "dpctl/ct-get-limits", datapath(datapathType))
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(out) {
+		var zone uint16
+		var limit, count uint32
+		if n, _ := fmt.Sscanf(line, "zone=%d,limit=%d,count=%d", &zone, &limit, &count); n == 3 && limit > 0 && count >= limit {
+			full = append(full, zone)
+		}
+	}
+	slices.Sort(full)
+	return full, nil
 }
