@@ -57,6 +57,9 @@ type Daemon interface {
 	// Settle returns when no megaflow is older than the flows in force;
 	// purge throws all megaflows away instead of revalidating them.
 	Settle(ctx context.Context, purge bool) error
+	// SmallFragments makes the connection tracking of a userspace datapath take
+	// fragments as small as it can, and makes sure that it does.
+	SmallFragments(ctx context.Context, datapathType string) error
 }
 
 // Database is the bridge in OVSDB.

@@ -51,6 +51,8 @@ type enforcer struct {
 	// revalidated: the datapath has followed the last change of flows.
 	revalidated bool
 	flushes     flushes
+	// fragments says why small fragments do not pass; empty if they do.
+	fragments string
 }
 
 func newEnforcer(cfg Config) enforcer {

@@ -128,6 +128,10 @@ type faultyDaemon struct{ f *faults }
 
 func (d faultyDaemon) FlushFDB(context.Context) error { return d.f.at("flush fdb") }
 
+func (d faultyDaemon) SmallFragments(context.Context, string) error {
+	return d.f.at("small fragments")
+}
+
 func (d faultyDaemon) Settle(context.Context, bool) error { return d.f.at("settle") }
 
 // TestErrorsAnywhere: whatever fails for a while, at the start or in between, a

@@ -227,6 +227,8 @@ type settler struct{ hang atomic.Pointer[chan struct{}] }
 
 func (s *settler) FlushFDB(context.Context) error { return nil }
 
+func (s *settler) SmallFragments(context.Context, string) error { return nil }
+
 func (s *settler) Settle(ctx context.Context, _ bool) error {
 	if hang := s.hang.Load(); hang != nil {
 		close(*hang)

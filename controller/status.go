@@ -163,6 +163,9 @@ func (c *Controller) status() control.Status {
 		if c.ports.Quirks().StaleMegaflows {
 			s.Notes = append(s.Notes, purgeNote)
 		}
+		if c.enforcer.fragments != "" {
+			s.Notes = append(s.Notes, c.enforcer.fragments)
+		}
 	}
 	return s
 }

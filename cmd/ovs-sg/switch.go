@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/ovs-sg/ovs-sg/controller"
 	"github.com/ovs-sg/ovs-sg/flows/openflow"
@@ -33,6 +35,30 @@ type vswitchd struct {
 func (v vswitchd) FlushFDB(ctx context.Context) error {
 	_, err := v.Call(ctx, "fdb/flush", v.bridge)
 	return err
+}
+
+// smallest is the least size of a fragment that connection tracking of the userspace
+// datapath can be made to take, the last of a datagram aside.
+const smallest = "400"
+
+// SmallFragments implements controller.Daemon.
+func (v vswitchd) SmallFragments(ctx context.Context, datapathType string) error {
+	datapath := datapathType + "@ovs-" + datapathType
+	for _, family := range []string{"v4", "v6"} {
+		if _, err := v.Call(ctx, "dpctl/ipf-set-min-frag", datapath, family, smallest); err != nil {
+			return err
+		}
+	}
+	status, err := v.Call(ctx, "dpctl/ipf-get-status", datapath)
+	if err != nil {
+		return err
+	}
+	for _, family := range []string{"v4", "v6"} {
+		if want := "min " + family + " frag size: " + smallest; !strings.Contains(status, want+"\n") {
+			return fmt.Errorf("dpctl/ipf-get-status %s: no %q", datapath, want)
+		}
+	}
+	return nil
 }
 
 // Settle implements controller.Daemon.

@@ -288,6 +288,47 @@ func TestGuardedInPieces(t *testing.T) {
 	}
 }
 
+// TestSmallFragments: allowed datagrams in small pieces arrive, also after a restart
+// of ovs-vswitchd, which forgets how small they may be.
+func TestSmallFragments(t *testing.T) {
+	l := fragmentLab(t)
+	for _, when := range []string{"at first", "after a restart of ovs-vswitchd"} {
+		for _, size := range []int{384, 528, 960, 1152, 1472} { // IPv4: 404 to 1492 bytes
+			for _, dst := range l.vms["web"].Addrs {
+				size := size
+				if dst.Is6() {
+					size = min(size, 1448)
+				}
+				for port, want := range map[uint16]string{53: "web*12", 54: ""} {
+					m := newMark()
+					if err := l.vms["friend"].Send(pieces(l.vms["friend"].To(l.vms["web"], dst), port, m, 12, size)...); err != nil {
+						t.Fatal(err)
+					}
+					l.fence("friend")
+					if got := l.arrived(m, "friend"); got != want {
+						t.Errorf("%s: %v, port %d, pieces of %d bytes: arrived at %q, want %q", when, dst, port, size, got, want)
+					}
+				}
+			}
+		}
+		if when == "at first" {
+			if err := l.ovs.KillSwitchd(); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.ovs.StartSwitchd(); err != nil {
+				t.Fatal(err)
+			}
+			l.fence("friend")
+			if err := testbed.Poll(within(t, 10*time.Second), 10*time.Millisecond, func() (bool, error) {
+				text, err := l.ovs.Appctl("dpctl/ipf-get-status", "netdev@ovs-netdev")
+				return strings.Contains(text, "min v4 frag size: 400"), err
+			}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
 // TestFragmentsInVLANs: fragments stay in their VLAN, though the hosts of another one
 // have the same addresses and talk too.
 func TestFragmentsInVLANs(t *testing.T) {
