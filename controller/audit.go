@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
 )
@@ -51,10 +50,10 @@ func (c *Controller) compare(ctx context.Context) (found []string, err error) {
 		}
 		limited, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
 		defer cancel()
-		c.busySince.Store(time.Now().UnixNano())
+		c.enforcer.activity.begin("waiting for the switch")
 		found, err = c.enforcer.audit(limited, c.host.noFlood)
 		found = append([]string{}, found...) // not null in JSON
-		c.busySince.Store(0)
+		c.enforcer.activity.end()
 		if missing := c.ports.Bridge.Unprepared; missing != "" {
 			found = append(found, missing)
 		}

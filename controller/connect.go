@@ -81,9 +81,9 @@ func (e *enforcer) connect(ctx context.Context, ports *vswitch.Snapshot) error {
 	e.conn, e.noFlood, e.installed, e.foreign = d.conn, nil, d.installed, d.foreign
 	e.watch.lookedAt, e.watch.took = time.Now(), time.Since(d.at)
 	if e.believed != nil && e.installed.Len() > 0 {
-		e.flowsDrifted(compareFlows(e.believed, e.installed, e.foreign))
+		e.flowsDrifted(e.watch.compare(e.believed, e.installed, e.foreign))
 	}
-	e.believed = nil
+	e.believed, e.watch.told = nil, false
 	e.smallFragments(ctx, ports)
 	return nil
 }
@@ -92,7 +92,7 @@ func (e *enforcer) connect(ctx context.Context, ports *vswitch.Snapshot) error {
 // not take them, nothing is lost but these.
 func (e *enforcer) smallFragments(ctx context.Context, ports *vswitch.Snapshot) {
 	e.fragments = ""
-	if e.cfg.Daemon == nil || !ports.Quirks().HoldsFragments {
+	if e.cfg.Daemon == nil || !e.quirks(ports).HoldsFragments {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
@@ -114,12 +114,15 @@ func (e *enforcer) prepare(ctx context.Context, patience time.Duration) (missing
 		if e.bridge != "" && e.bridge != p.UUID {
 			missing = append(missing, "the bridge was deleted and added again")
 		}
-		e.prepared, e.bridge = true, p.UUID
+		e.prepared, e.refused, e.bridge = true, false, p.UUID
 		return append(missing, p.Missing...), nil
 	case !e.prepared:
 		return nil, fmt.Errorf("prepare bridge %s in OVSDB: %w", e.cfg.Bridge, err)
 	default: // it has been set up before, and OVSDB may be away for long
-		e.log.Warn("bridge not prepared anew", zap.Error(err))
+		if !e.refused {
+			e.log.Warn("bridge not prepared anew", zap.Error(err))
+		}
+		e.refused = true
 		return nil, nil
 	}
 }

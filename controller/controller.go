@@ -35,6 +35,10 @@ type Switch interface {
 	// FlushAddr forgets the connections of a zone from or to an address. The
 	// error wraps errors.ErrUnsupported where the switch cannot do it.
 	FlushAddr(ctx context.Context, zone uint16, addr netip.Addr) error
+	// Version is that of Open vSwitch, such as 3.1.0, in its own words.
+	Version() string
+	// Nudge makes the switch translate all megaflows anew.
+	Nudge(context.Context) error
 	// Watched reports whether Foreign tells of changes by others.
 	Watched() bool
 	// Foreign receives after somebody else has changed flows in the tables of
@@ -52,11 +56,28 @@ type Switch interface {
 
 // Daemon is what only the control socket of ovs-vswitchd can do.
 type Daemon interface {
+	// Describe returns the version of Open vSwitch, such as 3.1.0, and what
+	// the datapath of the bridge can do, as dpif/show-dp-features says it;
+	// empty if there is no such bridge yet.
+	Describe(context.Context) (version, features string, err error)
 	// FlushFDB makes NORMAL forget the MAC addresses that it has learned.
 	FlushFDB(context.Context) error
-	// Settle returns when no megaflow is older than the flows in force;
-	// purge throws all megaflows away instead of revalidating them.
-	Settle(ctx context.Context, purge bool) error
+	// Turn returns when the main loop has begun another turn, and so has told
+	// the threads that make megaflows of every change of flows before.
+	Turn(context.Context) error
+	// AwaitRound returns when a round of the revalidators has ended; during
+	// the wait nudge is called once, to wake them, and wake again and again,
+	// to wake the main loop. The error wraps errors.ErrUnsupported where
+	// ovs-vswitchd cannot wait.
+	AwaitRound(ctx context.Context, nudge, wake func(context.Context) error) error
+	// Purge throws all megaflows away.
+	Purge(context.Context) error
+	// LimitConnections limits the connections of each zone of the datapath; 0:
+	// no limit. Those that there are stay.
+	LimitConnections(ctx context.Context, datapathType string, limits map[uint16]uint32) error
+	// FullZones returns the zones that have as many connections as they may
+	// have, in order.
+	FullZones(ctx context.Context, datapathType string) ([]uint16, error)
 	// SmallFragments makes the connection tracking of a userspace datapath take
 	// fragments as small as it can, and makes sure that it does.
 	SmallFragments(ctx context.Context, datapathType string) error
@@ -87,14 +108,23 @@ type Config struct {
 	Dial   func(ctx context.Context, datapathType string) (Switch, error)
 	Daemon Daemon
 	Policy policy.Options
+	// MaxConnections is how many connections with the outside a VM port may have
+	// at a time; 0: any number.
+	MaxConnections uint32
+	// Salt is as in compile.Compiler; 0: none.
+	Salt uint16
 	// DHCPServers are as in flows.Host.
 	DHCPServers []netip.Addr
 	// MaxRevoke is the share (0 to 1) of the rules in force that a change of
 	// policy may remove without being held; 0: no change is ever held.
 	MaxRevoke float64
 	Logger    *zap.Logger
-	// ApplyTimeout bounds one round with the switch; a minute if zero.
+	// ApplyTimeout bounds what is asked of the switch before compiling, and
+	// again what is asked after it; a minute if zero. Compiling takes as long as
+	// it takes.
 	ApplyTimeout time.Duration
+
+	compiling func() // for tests: called before each compilation, if set
 }
 
 // phase is what the loop knows of the newest inputs.
@@ -124,10 +154,8 @@ type Controller struct {
 	enforcing chan struct{} // closed when the first policy is in force
 	first     sync.Once     // to close enforcing
 
-	// Status reads these while the loop is busy: since when it has waited for
-	// the switch, in Unix nanoseconds, 0 if it does not wait, and what it said
-	// last.
-	busySince  atomic.Int64
+	// lastStatus is what the loop said last. Status reads it while the loop is
+	// busy.
 	lastStatus atomic.Pointer[control.Status]
 
 	// What follows belongs to the goroutine of Run.
@@ -138,6 +166,7 @@ type Controller struct {
 	desired  desired
 	enforcer enforcer
 	waits    waits
+	asks     []ask // for the status, not yet answered
 	history  history
 
 	retry   *time.Timer
@@ -185,9 +214,6 @@ const (
 // the changes before them from being enforced.
 const maxDrain = 8
 
-// errStopping is the answer to waits that the end of the loop interrupts.
-var errStopping = errors.New("the agent is stopping")
-
 // Run works until ctx ends and returns its error. The flows stay in force.
 func (c *Controller) Run(ctx context.Context) error {
 	defer close(c.ended)
@@ -197,7 +223,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	count := time.NewTicker(countInterval)
 	defer count.Stop()
 	defer c.enforcer.close()
-	defer func() { c.waits.end(errStopping) }()
+	defer func() { c.waits.end(control.ErrStopping) }()
 	for {
 		var dead, portStatus, foreign <-chan struct{}
 		if conn := c.enforcer.conn; conn != nil {
@@ -213,12 +239,9 @@ func (c *Controller) Run(ctx context.Context) error {
 		case <-dead:
 			c.disconnected(errors.New("the OpenFlow connection ended"))
 		case <-portStatus:
-			// A port that was removed and added again may look the same in
-			// OVSDB, but has lost its configuration.
-			c.enforcer.noFlood = nil
-			c.change()
+			c.portsMoved()
 		case <-foreign:
-			c.suspect("flows were changed by somebody else")
+			c.toldForeign()
 		case <-count.C:
 			c.watch(ctx)
 		case <-c.look.C:
@@ -232,6 +255,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		if c.phase == changed {
 			c.reconcile(ctx)
 		}
+		c.answer()
 	}
 }
 
@@ -260,7 +284,7 @@ func (c *Controller) do(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-c.ended:
-		return errStopping
+		return control.ErrStopping
 	}
 }
 
@@ -268,39 +292,6 @@ func (c *Controller) do(ctx context.Context, f func()) error {
 func (c *Controller) change() {
 	if c.source != nil && c.ports != nil {
 		c.phase = changed
-	}
-}
-
-// suspect has the switch read back, at once unless that has just been done.
-func (c *Controller) suspect(why string) {
-	c.enforcer.watch.suspect(why)
-	if pause := c.enforcer.watch.pause(); pause > 0 {
-		c.look.Reset(pause)
-	} else {
-		c.change()
-	}
-}
-
-// watch sees from time to time whether the switch is as it was left.
-func (c *Controller) watch(ctx context.Context) {
-	e := &c.enforcer
-	if c.phase != settled || e.conn == nil {
-		return
-	}
-	if e.watch.due(e.conn.Watched()) {
-		c.suspect("it was time to look")
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
-	defer cancel()
-	c.busySince.Store(time.Now().UnixNano())
-	err := e.count(ctx)
-	c.busySince.Store(0)
-	switch {
-	case err != nil && !errors.Is(ctx.Err(), context.Canceled):
-		c.disconnected(err)
-	case e.watch.doubt != "":
-		c.suspect(e.watch.doubt)
 	}
 }
 
@@ -362,19 +353,29 @@ func (c *Controller) reconcile(ctx context.Context) {
 		c.phase, c.lastErr = failed, "bridge "+c.cfg.Bridge+" does not exist"
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
-	defer cancel()
-	c.busySince.Store(time.Now().UnixNano())
+	if c.ports.Bridge.Taken {
+		c.enforcer.disconnect()
+		reason := "another agent enforces on bridge " + c.cfg.Bridge + ": it holds the lock in OVSDB; waiting until it ends"
+		if reason != c.lastErr {
+			c.log.Warn(reason)
+		}
+		c.phase, c.lastErr = failed, reason
+		return
+	}
 	made, err := c.enforcer.apply(ctx, &c.desired, c.ports, c.host)
-	c.busySince.Store(0)
+	c.enforcer.activity.end()
 	c.tellSource()
 	if err == nil {
 		c.phase, c.backoff, c.lastErr = settled, 0, ""
+		log := c.log
 		if made.repaired {
+			if len(c.history.what) == 0 && c.enforcer.watch.fought() {
+				log = zap.NewNop() // it has been said that there is no end
+			}
 			c.history.note("what somebody else changed")
 			c.history.begin(c.enforcer.watch.last.Time)
 		}
-		c.history.report(c.log, made, c.enforcer.installed.Len(), c.desired.held != nil)
+		c.history.report(log, made, c.enforcer.installed.Len(), c.desired.held != nil)
 		c.first.Do(func() { close(c.enforcing) })
 		c.confirm()
 		return

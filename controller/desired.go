@@ -102,7 +102,7 @@ func (d *desired) told() policy.ModelChange {
 
 // weigh says why a change is to be held, or nil.
 func (d *desired) weigh(r compile.Revocation) *control.Held {
-	held := &control.Held{Rules: r.Before, Removed: r.Removed, VMs: r.Ports, Cut: r.Cut}
+	held := &control.Held{Rules: r.Before, Removed: r.Removed, VMs: r.Ports, Cut: r.Cut, Displaced: r.Displaced}
 	switch {
 	case r.Ports > 0 && r.Cut == r.Ports:
 		held.Reason = fmt.Sprintf("it would leave none of the %d VMs on this host with any rule", r.Ports)
@@ -111,6 +111,10 @@ func (d *desired) weigh(r compile.Revocation) *control.Held {
 			r.Removed, r.Before, 100*d.maxRevoke)
 	default:
 		return nil
+	}
+	if r.Displaced > 0 {
+		held.Reason += fmt.Sprintf("; %d of the %d VMs would lose an address or have another MAC address or VPC, and with it all rules",
+			r.Displaced, r.Ports)
 	}
 	return held
 }

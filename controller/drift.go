@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,6 +35,9 @@ const (
 type watch struct {
 	// doubt says why the switch may not be as believed; empty if nothing says so.
 	doubt string
+	// told: the switch has told of changes of flows by others since the flows
+	// were last read.
+	told bool
 	// lookedAt is when the switch was last read back, and took how long that
 	// took.
 	lookedAt time.Time
@@ -54,8 +58,8 @@ const (
 	haste = 200 * time.Millisecond
 	// fight is how many differences one upon the other make a fight, which is
 	// over when there was none for truce.
-	fight = 8
-	truce = 5 * time.Second
+	fight = 20
+	truce = 2 * time.Second
 )
 
 // suspect notes that the switch may not be as believed.
@@ -120,11 +124,63 @@ func (w *watch) report() *control.DriftStatus {
 	return s
 }
 
+// suspect has the switch read back, at once unless that has just been done.
+func (c *Controller) suspect(why string) {
+	c.enforcer.watch.suspect(why)
+	if pause := c.enforcer.watch.pause(); pause > 0 {
+		c.look.Reset(pause)
+	} else {
+		c.change()
+	}
+}
+
+// watch sees from time to time whether the switch is as it was left.
+func (c *Controller) watch(ctx context.Context) {
+	e := &c.enforcer
+	if c.phase != settled || e.conn == nil {
+		return
+	}
+	switch {
+	case e.refused && c.cfg.Database.Status().Connected:
+		c.suspect("the bridge was not prepared anew")
+		return
+	case e.watch.due(e.conn.Watched()):
+		c.suspect("it was time to look")
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.ApplyTimeout)
+	defer cancel()
+	c.enforcer.activity.begin("waiting for the switch")
+	err := e.count(ctx)
+	if err == nil {
+		e.readLimits(ctx, c.ports.Bridge.DatapathType)
+	}
+	c.enforcer.activity.end()
+	switch {
+	case err != nil && !errors.Is(ctx.Err(), context.Canceled):
+		c.disconnected(err)
+	case e.watch.doubt != "":
+		c.suspect(e.watch.doubt)
+	}
+}
+
+// compare is compareFlows for flows that have been read just now: if the switch has
+// told of changes, there were some.
+func (w *watch) compare(believed, ours, foreign *flows.Set) []string {
+	differences := compareFlows(believed, ours, foreign)
+	if w.told && len(differences) == 0 {
+		differences = []string{"flows were changed, and changed back"}
+	}
+	w.told = false
+	return differences
+}
+
 // look reads the switch back and compares it with what the enforcer believes. If
 // it finds a difference, it has the bridge prepared anew, believes what it has
 // read and reports false: the caller then makes what differs from what is
 // desired. Connections that were made meanwhile are judged anew, and what NORMAL
-// has learned is forgotten, because neither may be what the agent's flows allow.
+// has learned is forgotten, because neither may be what the agent's flows allow;
+// that is so too where the flows were changed and are as before.
 func (e *enforcer) look(ctx context.Context) (agrees bool, err error) {
 	why := e.watch.doubt
 	e.watch.doubt = ""
@@ -140,11 +196,21 @@ func (e *enforcer) look(ctx context.Context) (agrees bool, err error) {
 		return false, err
 	}
 	e.drifted(missing)
+	// What was told before the barrier the flows show. Later reports stay, for
+	// another look.
+	if err := e.conn.Barrier(ctx); err != nil {
+		return false, err
+	}
+	select {
+	case <-e.conn.Foreign():
+		e.watch.told = true
+	default:
+	}
 	ours, foreign, err := e.conn.DumpAll(ctx)
 	if err != nil {
 		return false, err
 	}
-	differences := compareFlows(e.installed, ours, foreign)
+	differences := e.watch.compare(e.installed, ours, foreign)
 	e.noFlood = nil
 	if len(missing)+len(differences) == 0 {
 		return true, nil
@@ -228,7 +294,7 @@ func compareFlows(believed, ours, foreign *flows.Set) []string {
 	say := func(what string, fs []flows.Flow) {
 		switch n := len(fs); {
 		case n == 1:
-			out = append(out, fmt.Sprintf("1 flow %s: %s", what, fs[0]))
+			out = append(out, fmt.Sprintf("1 flow %s: %s", what, shortFlow(fs[0])))
 		case n > 1:
 			out = append(out, fmt.Sprintf("%d flows %s: %s", n, what, someFlows(fs)))
 		}
@@ -245,10 +311,34 @@ func someFlows(fs []flows.Flow) string {
 	const few = 3
 	var texts []string
 	for _, f := range fs[:min(len(fs), few)] {
-		texts = append(texts, f.String())
+		texts = append(texts, shortFlow(f))
 	}
 	if more := len(fs) - few; more > 0 {
 		texts = append(texts, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(texts, " | ")
+}
+
+// shortFlow is the text of a flow, which may be somebody else's and of any length.
+func shortFlow(f flows.Flow) string {
+	const enough = 400
+	text := f.String()
+	if len(text) > enough {
+		text = fmt.Sprintf("%s... (%d bytes)", text[:enough], len(text))
+	}
+	return text
+}
+
+// portsMoved takes the switch's report that a port has come, gone or changed. A port
+// that was removed and added again may look the same in OVSDB, but has lost its
+// configuration.
+func (c *Controller) portsMoved() {
+	c.enforcer.noFlood = nil
+	c.change()
+}
+
+// toldForeign takes the switch's report that somebody else has changed flows.
+func (c *Controller) toldForeign() {
+	c.enforcer.watch.told = true
+	c.suspect("flows were changed by somebody else")
 }

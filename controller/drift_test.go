@@ -2,12 +2,14 @@ package controller
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
 	"github.com/ovs-sg/ovs-sg/flows"
+	"github.com/ovs-sg/ovs-sg/ovsdb/vswitch"
 	"github.com/ovs-sg/ovs-sg/testbed"
 )
 
@@ -96,18 +98,33 @@ func TestDriftIsPutRight(t *testing.T) {
 			}
 		}
 	}
-	// What is no difference changes nothing.
+	// Changes that somebody has undone may have let connections in.
 	before := r.epochs()
-	r.meddle(true, func(_, foreign *flows.Set) {
+	r.meddle(true, func(_, _ *flows.Set) {})
+	r.wait()
+	for port, e := range r.epochs() {
+		if e.Egress <= before[port].Egress || e.Ingress <= before[port].Ingress {
+			t.Errorf("changed and changed back: port %d had epochs %+v and has %+v", port, before[port], e)
+		}
+	}
+	if s := r.status(); s.Drift.Count != 4 || !strings.Contains(s.Drift.Last.What[0], "changed back") {
+		t.Errorf("%+v", s.Drift)
+	}
+	// What is no difference changes nothing.
+	before = r.epochs()
+	r.meddle(false, func(_, foreign *flows.Set) {
 		foreign.Put(flows.Flow{Key: flows.Key{Table: 77}, Actions: flows.NewActions(-1, flows.Normal())})
 	})
+	if err := r.c.do(t.Context(), func() { r.c.suspect("a test") }); err != nil {
+		t.Fatal(err)
+	}
 	r.wait()
 	for port, e := range r.epochs() {
 		if e != before[port] {
 			t.Errorf("port %d had epochs %+v and has %+v", port, before[port], e)
 		}
 	}
-	if s := r.status(); s.Drift.Count != 3 {
+	if s := r.status(); s.Drift.Count != 4 {
 		t.Errorf("%+v", s.Drift)
 	}
 }
@@ -216,4 +233,77 @@ func TestAuditTakesOver(t *testing.T) {
 	}
 	r.wait()
 	r.noDifference()
+}
+
+// A change of the bridge's row that OVSDB does not let the agent undo is no secret,
+// keeps nothing from being enforced, and is undone later.
+func TestDriftThatStays(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, newFakeSwitch())
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	r.db.refuses.Store(true)
+	r.db.send(vswitch.Bridge{Name: "br0", Exists: true, Unprepared: "fail_mode is open"}, twoPorts)
+	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := r.c.Wait(soon); err == nil {
+		t.Error("the wait returned")
+	}
+	r.put(twoVMs(nil, egress))
+	until := func(f func(s control.Status) bool) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if err := testbed.Poll(ctx, time.Millisecond, func() (bool, error) { return f(r.status()), nil }); err != nil {
+			t.Errorf("%+v", r.status())
+		}
+	}
+	until(func(s control.Status) bool {
+		return s.State == "drifted" && strings.Contains(s.Reason, "fail_mode") && s.Last != nil && slices.Contains(s.Last.What, "~policy.yaml")
+	})
+	r.db.refuses.Store(false)
+	r.repaired(1)
+	r.wait()
+}
+
+// A port that has lost NO_FLOOD has it again when a wait that began later returns.
+func TestWaitForPorts(t *testing.T) {
+	sw := newFakeSwitch()
+	sw.ports = make(chan struct{}, 1)
+	r := newRig(t, sw)
+	r.set(state{twoVMs(nil, ssh), twoPorts})
+	sw.mu.Lock()
+	sw.noFlood = nil
+	sw.mu.Unlock()
+	w := wait{ctx: t.Context(), result: make(chan error, 1)}
+	if err := r.c.do(t.Context(), func() {
+		sw.ports <- struct{}{}
+		r.c.waits.list = append(r.c.waits.list, w)
+		if r.c.completeWaits(); len(w.result) > 0 {
+			t.Error("the wait returned before")
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-w.result; err != nil {
+		t.Fatal(err)
+	}
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	if len(sw.noFlood) == 0 {
+		t.Error("NO_FLOOD is not set again")
+	}
+}
+
+// The text of somebody else's flow does not fill the log.
+func TestLongFlow(t *testing.T) {
+	many := make([]flows.Action, 5000)
+	for i := range many {
+		many[i] = flows.Normal()
+	}
+	f := flows.Flow{Cookie: 7, Actions: flows.NewActions(-1, many...)}
+	foreign := &flows.Set{}
+	foreign.Put(f)
+	if text := compareFlows(&flows.Set{}, &flows.Set{}, foreign)[0]; len(text) > 1000 || !strings.Contains(text, "NORMAL,NORMAL") {
+		t.Errorf("%d bytes", len(text))
+	}
 }

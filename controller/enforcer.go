@@ -34,6 +34,7 @@ type enforcer struct {
 	log *zap.Logger
 
 	conn      Switch          // nil: not connected
+	release   string          // of the Open vSwitch that was connected last, in its own words
 	noFlood   map[uint32]bool // as set over conn; nil: unknown
 	infra     map[uint32]bool // the ports that NORMAL may have learned from; nil: unknown
 	installed *flows.Set      // nil: unknown
@@ -44,19 +45,27 @@ type enforcer struct {
 	compiler *compile.Compiler
 	takeover takeover
 	prepared bool   // the bridge was set up in OVSDB at least once
+	refused  bool   // OVSDB did not answer, or refused, the last time
 	bridge   string // the UUID of the bridge then
 	mine     bool   // the bridge has, or had, flows of an agent
 	force    bool   // flows of others are removed although it is not mine
 	watch    watch
+	limits   limits
 	// revalidated: the datapath has followed the last change of flows.
 	revalidated bool
 	flushes     flushes
 	// fragments says why small fragments do not pass; empty if they do.
 	fragments string
+
+	activity *activity
 }
 
 func newEnforcer(cfg Config) enforcer {
-	return enforcer{cfg: cfg, log: cfg.Logger, compiler: compile.New(), flushes: flushes{}}
+	compiler := compile.New()
+	if cfg.Salt > 0 {
+		compiler.Salt(cfg.Salt)
+	}
+	return enforcer{cfg: cfg, log: cfg.Logger, compiler: compiler, flushes: flushes{}, activity: &activity{}}
 }
 
 // outcome is what an apply did.
@@ -76,7 +85,7 @@ func (e *enforcer) disconnect() {
 	if e.installed != nil {
 		e.believed = e.installed
 	}
-	e.installed, e.foreign, e.noFlood, e.infra = nil, nil, nil, nil
+	e.installed, e.foreign, e.noFlood, e.infra, e.limits.set = nil, nil, nil, nil, nil
 }
 
 // close ends all connections.
@@ -90,11 +99,19 @@ func (e *enforcer) close() {
 // apply makes the switch enforce what is desired for the ports of the host. The
 // order of its steps is what makes it safe: no packet may reach a port that
 // must not have it, at any moment between them.
-func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapshot, h host) (outcome, error) {
+func (e *enforcer) apply(begun context.Context, d *desired, ports *vswitch.Snapshot, h host) (outcome, error) {
+	ctx, cancel := e.limit(begun)
+	defer cancel()
 	connected := e.conn != nil
+	if err := e.check(ctx, ports); err != nil {
+		return outcome{}, err
+	}
 	switch {
 	case !connected:
 		if err := e.connect(ctx, ports); err != nil {
+			return outcome{}, err
+		}
+		if err := e.checkSwitch(ctx, ports); err != nil {
 			return outcome{}, err
 		}
 	case e.watch.doubt != "", ports.Bridge.Unprepared != "", ports.Bridge.UUID != e.bridge:
@@ -102,6 +119,10 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 		if connected, err = e.look(ctx); err != nil {
 			return outcome{}, err
 		}
+	}
+	undone := e.refused && ports.Bridge.Unprepared != ""
+	if undone {
+		e.drifted([]string{ports.Bridge.Unprepared})
 	}
 	// First of all NORMAL must not flood to a port that is not trusted.
 	if e.noFlood == nil || !maps.Equal(e.noFlood, h.noFlood) {
@@ -112,6 +133,10 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 	}
 
 	started := time.Now()
+	e.activity.begin("compiling")
+	if e.cfg.compiling != nil {
+		e.cfg.compiling()
+	}
 	change := d.update(h.vifs)
 	local := d.resolver.Local()
 	delta, err := e.compile(change, local, ports, h, connected)
@@ -119,6 +144,8 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 		return outcome{}, err
 	}
 	out := outcome{delta: delta, compiled: time.Since(started)}
+	ctx, cancel = e.limit(begun)
+	defer cancel()
 	targets := e.flushes.targets()
 	if err := e.flush(ctx, local, targets); err != nil {
 		return outcome{}, err
@@ -138,10 +165,19 @@ func (e *enforcer) apply(ctx context.Context, d *desired, ports *vswitch.Snapsho
 		return outcome{}, err
 	}
 	clear(e.flushes)
+	e.limitConnections(ctx, ports.Bridge.DatapathType, local)
 	delta.ApplyTo(e.installed)
 	e.foreign, e.force, e.mine = nil, false, true
-	out.repaired = e.watch.putRight(e.log)
+	if !undone {
+		out.repaired = e.watch.putRight(e.log)
+	}
 	return out, nil
+}
+
+// limit bounds what is asked of the switch next.
+func (e *enforcer) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	e.activity.begin("waiting for the switch")
+	return context.WithTimeout(ctx, e.cfg.ApplyTimeout)
 }
 
 // compile takes a change of the model in and returns the flows that change with
@@ -158,7 +194,7 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 	} else {
 		e.flushes.endpoints(change.Endpoints)
 	}
-	host := flows.Host{Infra: h.infra, Userspace: ports.Quirks().HoldsFragments, DHCPServers: e.cfg.DHCPServers}
+	host := flows.Host{Infra: h.infra, Userspace: e.quirks(ports).HoldsFragments, DHCPServers: e.cfg.DHCPServers}
 	delta, alone, err := e.compiler.Update(change, host)
 	if e.compiler.Wrapped() {
 		e.flushes.everything()
@@ -179,7 +215,7 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 		return flows.Delta{}, err
 	}
 	if e.takeover == adopted {
-		if all, err = e.takeOver(all, local); err != nil {
+		if all, err = e.takeOver(all); err != nil {
 			return flows.Delta{}, err
 		}
 		e.takeover = takenOver
@@ -195,35 +231,26 @@ func (e *enforcer) compile(change policy.ModelChange, local *policy.Model, ports
 	return flows.Diff(all, e.installed), nil
 }
 
-// takeOver deals, after a restart, with what only the flows in force tell: members
-// that have left since, and ports and addresses that belong to another VM now. It
-// returns the flows to install.
-func (e *enforcer) takeOver(all *flows.Set, local *policy.Model) (*flows.Set, error) {
+// takeOver deals, after a restart, with what only the flows in force tell: that they
+// were others, and ports and addresses that belong to another VM now. It returns
+// the flows to install.
+func (e *enforcer) takeOver(all *flows.Set) (*flows.Set, error) {
 	if flows.OtherLayout(e.installed) {
 		return all, nil
 	}
 	e.flushes.taken(e.installed, all)
-	if e.installed.Len() == 0 {
+	if compile.EpochsLost(e.installed) {
 		// Nothing tells which epochs there were: connections may carry any.
-		for _, x := range local.Endpoints {
-			e.flushes[flushTarget{zone: flows.LocalZone(x.Tag)}] = true
-		}
+		e.flushes.everything()
 	}
-	raise := func(d policy.Direction) {
-		e.compiler.RaiseEpochs(d)
-		if e.compiler.Wrapped() {
-			e.flushes.everything()
-		}
-	}
-	egress, ingress := compile.MembersShrank(all, e.installed)
-	if egress {
-		raise(policy.Egress)
-	}
-	if ingress {
-		raise(policy.Ingress)
-	}
-	if !egress && !ingress {
+	if !compile.Shrank(all, e.installed) {
 		return all, nil
+	}
+	// The policy has changed, or somebody has changed the flows: nobody knows what
+	// was allowed meanwhile.
+	e.compiler.RaiseAllEpochs()
+	if e.compiler.Wrapped() {
+		e.flushes.everything()
 	}
 	return e.compiler.Flows()
 }
@@ -257,18 +284,23 @@ func (e *enforcer) revalidate(ctx context.Context, ports *vswitch.Snapshot, h ho
 	if e.cfg.Daemon != nil {
 		// NORMAL learns from infrastructure ports alone, but it may have
 		// learned more while the bridge was not the agent's or a port was
-		// trusted.
+		// trusted. It goes on to learn as long as there are megaflows of then,
+		// and those of now may go by what it has learned.
 		untrusted := e.infra == nil
 		for p := range e.infra {
 			untrusted = untrusted || !infra[p]
+		}
+		stale := e.quirks(ports).StaleMegaflows
+		if !e.revalidated || untrusted {
+			if err := e.confirm(ctx, stale); err != nil {
+				return err
+			}
 		}
 		if untrusted {
 			if err := e.cfg.Daemon.FlushFDB(ctx); err != nil {
 				return err
 			}
-		}
-		if !e.revalidated {
-			if err := e.cfg.Daemon.Settle(ctx, ports.Quirks().StaleMegaflows); err != nil {
+			if err := e.confirm(ctx, stale); err != nil {
 				return err
 			}
 		}

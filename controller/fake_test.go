@@ -35,6 +35,7 @@ type fakeSwitch struct {
 	noFlood map[uint32]bool
 	calls   []string
 	conn    *fakeConn
+	version string
 	// noFlushAddr: it is too old for that.
 	noFlushAddr bool
 	// fail, if set, decides about each Apply: what it returns, and whether
@@ -120,6 +121,14 @@ func (c *fakeConn) Apply(_ context.Context, d flows.Delta) error {
 
 func (c *fakeConn) Barrier(context.Context) error { return nil }
 
+func (c *fakeConn) Version() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.version
+}
+
+func (c *fakeConn) Nudge(context.Context) error { return nil }
+
 func (c *fakeConn) NoFlood(_ context.Context, ports map[uint32]bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -170,6 +179,8 @@ type fakeDatabase struct {
 	snapshots chan vswitch.Snapshot
 	seq       atomic.Uint64
 	prepared  atomic.Int32 // how often Prepare was called
+	refuses   atomic.Bool  // Prepare fails
+	version   string       // of Open vSwitch, in the next snapshot
 }
 
 func (d *fakeDatabase) Snapshots() <-chan vswitch.Snapshot { return d.snapshots }
@@ -178,13 +189,16 @@ func (d *fakeDatabase) Sync(context.Context) (uint64, error) { return d.seq.Load
 
 func (d *fakeDatabase) Prepare(context.Context) (vswitch.Prepared, error) {
 	d.prepared.Add(1)
+	if d.refuses.Load() {
+		return vswitch.Prepared{}, errors.New("not now")
+	}
 	return vswitch.Prepared{}, nil
 }
 
 func (d *fakeDatabase) Status() vswitch.Status { return vswitch.Status{Connected: true} }
 
 func (d *fakeDatabase) send(bridge vswitch.Bridge, ports []vswitch.Port) {
-	d.snapshots <- vswitch.Snapshot{Seq: d.seq.Add(1), Bridge: bridge, Ports: ports}
+	d.snapshots <- vswitch.Snapshot{Seq: d.seq.Add(1), OVSVersion: d.version, Bridge: bridge, Ports: ports}
 }
 
 // rig is a controller with a fake switch and inputs of the test's making.

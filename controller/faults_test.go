@@ -91,6 +91,13 @@ func (s faultySwitch) Barrier(ctx context.Context) error {
 	}
 }
 
+func (s faultySwitch) Nudge(ctx context.Context) error {
+	if err := s.f.at("nudge"); err != nil {
+		return err
+	}
+	return s.Switch.Nudge(ctx)
+}
+
 func (s faultySwitch) NoFlood(ctx context.Context, ports map[uint32]bool) error {
 	if err := s.f.at("no-flood"); err != nil {
 		return err
@@ -126,20 +133,41 @@ func (d faultyDatabase) Prepare(ctx context.Context) (vswitch.Prepared, error) {
 
 type faultyDaemon struct{ f *faults }
 
+func (d faultyDaemon) Describe(context.Context) (version, features string, err error) {
+	return "3.1.0", "", d.f.at("describe")
+}
+
+func (d faultyDaemon) LimitConnections(context.Context, string, map[uint16]uint32) error {
+	return d.f.at("limit connections")
+}
+
+func (d faultyDaemon) FullZones(context.Context, string) ([]uint16, error) {
+	return nil, d.f.at("read limits")
+}
+
 func (d faultyDaemon) FlushFDB(context.Context) error { return d.f.at("flush fdb") }
 
 func (d faultyDaemon) SmallFragments(context.Context, string) error {
 	return d.f.at("small fragments")
 }
 
-func (d faultyDaemon) Settle(context.Context, bool) error { return d.f.at("settle") }
+func (d faultyDaemon) Turn(context.Context) error { return d.f.at("turn") }
+
+func (d faultyDaemon) AwaitRound(ctx context.Context, nudge, _ func(context.Context) error) error {
+	if err := d.f.at("round"); err != nil {
+		return err
+	}
+	return nudge(ctx)
+}
+
+func (d faultyDaemon) Purge(context.Context) error { return d.f.at("purge") }
 
 // TestErrorsAnywhere: whatever fails for a while, at the start or in between, a
 // wait ends when the newest inputs are in force, and nothing is left of the
 // error.
 func TestErrorsAnywhere(t *testing.T) {
 	bridge := vswitch.Bridge{Name: "br0", Exists: true, FailMode: "secure"}
-	for _, op := range []string{"prepare", "dial", "dump", "no-flood", "flush zone", "flush addr", "apply before", "apply after", "flush fdb", "settle", "barrier"} {
+	for _, op := range []string{"prepare", "dial", "dump", "no-flood", "flush zone", "flush addr", "apply before", "apply after", "flush fdb", "describe", "turn", "round", "nudge", "barrier"} {
 		for _, atStart := range []bool{false, true} {
 			t.Run(op+map[bool]string{false: ", later", true: ", at the start"}[atStart], func(t *testing.T) {
 				f := &faults{}

@@ -22,20 +22,38 @@ import (
 // beside a kernel datapath whose connections stay), and the switch cannot
 // forget the connections of an address: no connection may look judged.
 func TestFlowsLostWhileStopped(t *testing.T) {
-	sw := newFakeSwitch()
-	sw.noFlushAddr = true
-	r := newRig(t, sw)
-	r.set(state{twoVMs(nil, ssh, egress), twoPorts})
-	before := r.epochs()
-	r.stop()
-	r.sw.flows = &flows.Set{}
-	r.forget()
-	r.start()
-	r.set(state{twoVMs(nil, egress), twoPorts}) // port 2 may not be reached any more
-	after := r.epochs()
-	_, flushed, _ := r.noted()
-	if before[2].Ingress == after[2].Ingress && !slices.Contains(flushed, "32768") {
-		t.Errorf("port 2 has ingress epoch %d as before, though a rule is gone, and zone 32768 is not flushed: %v", after[2].Ingress, flushed)
+	for name, lost := range map[string]func(flows.Flow) bool{
+		"all":            func(flows.Flow) bool { return true },
+		"epochs":         func(f flows.Flow) bool { return f.Cookie.Kind() == flows.KindEpoch },
+		"ingress epochs": func(f flows.Flow) bool { return f.Table == flows.TableIngressEpoch },
+		"ports and epochs": func(f flows.Flow) bool {
+			return f.Table == flows.TableEgressEst || f.Cookie.Kind() == flows.KindEpoch
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sw := newFakeSwitch()
+			sw.noFlushAddr = true
+			r := newRig(t, sw)
+			r.set(state{twoVMs(nil, fromB, egress), twoPorts})
+			r.set(state{twoVMs(nil, ssh, egress), twoPorts})
+			before := r.epochs()
+			r.stop()
+			for f := range r.sw.flows.Clone().All() {
+				if lost(f) {
+					r.sw.flows.Delete(f.Key)
+				}
+			}
+			r.forget()
+			r.start()
+			r.set(state{twoVMs(nil, egress), twoPorts}) // port 2 may not be reached any more
+			after := r.epochs()
+			_, flushed, _ := r.noted()
+			for _, zone := range []string{"2", "32768"} {
+				if before[2].Ingress == after[2].Ingress && !slices.Contains(flushed, zone) {
+					t.Errorf("port 2 has ingress epoch %d as before, though a rule is gone, and zone %s is not flushed: %v", after[2].Ingress, zone, flushed)
+				}
+			}
+		})
 	}
 }
 
@@ -222,14 +240,22 @@ func TestHeldIsNotKept(t *testing.T) {
 	})
 }
 
-// settler is a Daemon. If hang is set, Settle says so and waits for its end.
+// settler is a Daemon. If hang is set, Turn says so and waits for its end.
 type settler struct{ hang atomic.Pointer[chan struct{}] }
+
+func (*settler) LimitConnections(context.Context, string, map[uint16]uint32) error { return nil }
+
+func (*settler) FullZones(context.Context, string) ([]uint16, error) { return nil, nil }
+
+func (s *settler) Describe(context.Context) (version, features string, err error) {
+	return "3.1.0", "", nil
+}
 
 func (s *settler) FlushFDB(context.Context) error { return nil }
 
 func (s *settler) SmallFragments(context.Context, string) error { return nil }
 
-func (s *settler) Settle(ctx context.Context, _ bool) error {
+func (s *settler) Turn(ctx context.Context) error {
 	if hang := s.hang.Load(); hang != nil {
 		close(*hang)
 		<-ctx.Done()
@@ -237,6 +263,12 @@ func (s *settler) Settle(ctx context.Context, _ bool) error {
 	}
 	return nil
 }
+
+func (s *settler) AwaitRound(ctx context.Context, nudge, _ func(context.Context) error) error {
+	return nudge(ctx)
+}
+
+func (s *settler) Purge(context.Context) error { return nil }
 
 // TestInterruptedIsKept: a released change whose flows are in force is kept, even
 // if the controller stops before it knows that the datapath has followed. A

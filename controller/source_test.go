@@ -73,15 +73,16 @@ func (m *memorySource) Sync(context.Context) (uint64, error) {
 	return m.seq, nil
 }
 
-func (m *memorySource) Status(all bool) (s policy.SourceStatus, ok bool) {
+func (m *memorySource) Status(most int) (s policy.SourceStatus, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(m.statuses)) {
 		u := m.statuses[name]
 		*[]*int{policy.Accepted: &s.Accepted, policy.Kept: &s.Kept, policy.Rejected: &s.Rejected}[u.State]++
-		if all || u.State != policy.Accepted {
-			s.Units = append(s.Units, u)
-		}
+		s.Units = append(s.Units, u)
+	}
+	if s.Accepted > most {
+		s.Units = slices.DeleteFunc(s.Units, func(u policy.UnitStatus) bool { return u.State == policy.Accepted })
 	}
 	s.Seq = m.seq
 	return s, m.looked

@@ -2,7 +2,7 @@ package controller
 
 import (
 	"context"
-	"runtime"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +28,11 @@ const manyUnits = 100
 //
 // Unless all is true, a status of many units leaves out the accepted ones.
 func (c *Controller) Status(ctx context.Context, all bool) (control.Status, error) {
-	units, seq := unitStatus(c.cfg.Source, all)
+	most := manyUnits
+	if all {
+		most = math.MaxInt
+	}
+	units, seq := unitStatus(c.cfg.Source, most)
 	s, err := c.loopStatus(ctx, seq)
 	if err != nil {
 		return control.Status{}, err
@@ -38,60 +42,84 @@ func (c *Controller) Status(ctx context.Context, all bool) (control.Status, erro
 	return s, nil
 }
 
+// ask is a request for the status. The loop answers as soon as it has worked on
+// the update seq of the source.
+type ask struct {
+	ctx    context.Context
+	seq    uint64
+	answer chan control.Status // of capacity one
+}
+
 // loopStatus is the status but for the units of the source, which is that of an
-// update: the loop answers when it has received the update, too, because nothing
-// of the units may look as if it were in force before it is.
+// update: the loop answers when it has worked on the update, too, because nothing
+// of the units may look as if it were in force before it is. After some time
+// that does not count any more.
 func (c *Controller) loopStatus(ctx context.Context, seq uint64) (control.Status, error) {
-	answer := make(chan *control.Status, 1)
-	late := false
-	ask := func() {
-		if !late && seq > 0 && (c.source == nil || c.source.seq < seq) {
-			answer <- nil
-			return
-		}
-		s := c.status()
-		c.lastStatus.Store(&s)
-		answer <- &s
-	}
+	ctx, cancel := context.WithCancel(ctx) // the loop drops what nobody waits for
+	defer cancel()
+	a := ask{ctx, seq, make(chan control.Status, 1)}
 	patience := time.NewTimer(statusPatience)
 	defer patience.Stop()
-	for {
+	for calls := c.calls; ; {
+		add := a
 		select {
-		case c.calls <- ask:
-			if s := <-answer; s != nil {
-				return *s, nil
-			}
-			runtime.Gosched() // to the source
-		case <-patience.C:
-			late = true
-			since := c.busySince.Load()
-			if since == 0 {
-				patience.Reset(statusPatience) // it works on something else
-				continue
-			}
-			s := control.Status{Bridge: c.cfg.Bridge, Ports: []control.PortStatus{}, Warnings: []string{}, Notes: []string{}}
-			if last := c.lastStatus.Load(); last != nil {
-				s = *last
-			}
-			s.State = "out of date"
-			s.Reason = "waiting for the switch for " + time.Since(time.Unix(0, since)).Round(time.Millisecond).String()
+		case calls <- func() { c.asks = append(c.asks, add) }:
+			calls = nil
+		case s := <-a.answer:
 			return s, nil
+		case <-patience.C:
+			if busy := c.enforcer.activity.text(); busy != "" {
+				return c.busyStatus(busy), nil
+			}
+			a.seq, calls = 0, c.calls
+			patience.Reset(statusPatience)
 		case <-ctx.Done():
 			return control.Status{}, ctx.Err()
 		case <-c.ended:
-			return control.Status{}, errStopping
+			return control.Status{}, control.ErrStopping
 		}
 	}
 }
 
-// unitStatus is the part of the status that the source knows. It lists all units
-// or, where there are many, those that are not accepted. seq is that of the update
-// that tells the same, 0 before the first.
-func unitStatus(source policy.Source, all bool) (out control.Status, seq uint64) {
-	s, ok := source.Status(all)
-	if ok && !all && s.Accepted <= manyUnits {
-		s, _ = source.Status(true)
+// busyStatus is the status while the loop does not answer.
+func (c *Controller) busyStatus(busy string) control.Status {
+	s := control.Status{Bridge: c.cfg.Bridge, Ports: []control.PortStatus{}, Warnings: []string{}, Notes: []string{}}
+	if last := c.lastStatus.Load(); last != nil {
+		s = *last
 	}
+	s.State, s.Reason = "out of date", busy
+	return s
+}
+
+// answer answers the requests for the status that can be answered.
+func (c *Controller) answer() {
+	var rest []ask
+	var s *control.Status
+	for _, a := range c.asks {
+		switch {
+		case a.ctx.Err() != nil:
+		case a.seq > 0 && (c.source == nil || c.source.seq < a.seq):
+			rest = append(rest, a)
+		default:
+			if s == nil {
+				now := c.status()
+				c.lastStatus.Store(&now)
+				s = &now
+			}
+			select {
+			case a.answer <- *s:
+			default: // asked twice
+			}
+		}
+	}
+	c.asks = rest
+}
+
+// unitStatus is the part of the status that the source knows. Of more than most
+// accepted units it lists only those that are not. seq is that of the update that
+// tells the same, 0 before the first.
+func unitStatus(source policy.Source, most int) (out control.Status, seq uint64) {
+	s, ok := source.Status(most)
 	out = control.Status{Files: []control.FileStatus{}, Unsaved: s.Unsaved, Warnings: s.Warnings}
 	if !ok {
 		return out, 0
@@ -128,7 +156,7 @@ func (c *Controller) status() control.Status {
 		s.State, s.Reason, s.Held = "held", "the newest policy waits for ovs-sg release: "+held.Reason, held
 	case c.enforcer.watch.fought():
 		s.State, s.Reason = "drifted", errFought.Error()
-	case c.phase == settled:
+	case c.phase == settled && c.enforcer.watch.found == nil:
 		s.State = "enforcing"
 	case c.enforcer.watch.found != nil:
 		s.State = "drifted"
@@ -152,15 +180,19 @@ func (c *Controller) status() control.Status {
 	}
 	s.Drift = c.enforcer.watch.report()
 	if c.ports != nil {
+		s.Warnings = append(s.Warnings, c.enforcer.limits.warnings(c.cfg.MaxConnections, c.portName)...)
+		for _, name := range c.ports.Absent {
+			s.Warnings = append(s.Warnings, "uplink "+name+": no such interface or port on bridge "+c.cfg.Bridge)
+		}
 		for _, b := range c.ports.Bypasses {
 			s.Warnings = append(s.Warnings, "bridge "+c.cfg.Bridge+": "+b)
 		}
 		if n := c.ports.Bridge.Controllers; n > 0 {
 			s.Notes = append(s.Notes, controllersNote)
 		}
-		s.OVS, s.Datapath = c.ports.OVSVersion, c.ports.Bridge.DatapathType
+		s.OVS, s.Datapath = c.enforcer.version(c.ports), c.ports.Bridge.DatapathType
 		s.Ports = c.portStatus()
-		if c.ports.Quirks().StaleMegaflows {
+		if c.enforcer.quirks(c.ports).StaleMegaflows {
 			s.Notes = append(s.Notes, purgeNote)
 		}
 		if c.enforcer.fragments != "" {
@@ -180,6 +212,16 @@ func databaseError(s vswitch.Status) string {
 		return s.LastError.Error()
 	}
 	return "not connected yet"
+}
+
+// portName returns the name of the port with an ofport.
+func (c *Controller) portName(ofport uint16) string {
+	for _, p := range c.ports.Ports {
+		if p.OFPort == int(ofport) {
+			return p.Name
+		}
+	}
+	return strconv.Itoa(int(ofport))
 }
 
 const controllersNote = "the bridge has an OpenFlow controller: what it changes in the tables of the agent is undone"

@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/ovs-sg/ovs-sg/controller/control"
 )
@@ -62,16 +61,21 @@ func (c *Controller) Wait(ctx context.Context) error {
 // errFought is the answer to waits while the agent cannot promise anything.
 var errFought = errors.New("somebody else changes the switch again and again")
 
-// drifts says whether the switch has told of changes by others: it has told of
-// those before a barrier by the time of the barrier's reply.
+// drifts says whether the switch has told of changes by others, ports included, or
+// whether such a change is not put right yet. The switch has told of changes before
+// a barrier by the time of the barrier's reply.
 func (c *Controller) drifts() bool {
 	select {
 	case <-c.enforcer.conn.Foreign():
-		c.suspect("flows were changed by somebody else")
+		c.toldForeign()
 		c.look.Reset(max(c.enforcer.watch.pause(), 0))
 		return true
+	case <-c.enforcer.conn.PortStatus():
+		c.portsMoved()
+		c.look.Reset(0)
+		return true
 	default:
-		return c.enforcer.watch.doubt != ""
+		return c.enforcer.watch.doubt != "" || c.enforcer.watch.found != nil
 	}
 }
 
@@ -86,9 +90,9 @@ func (c *Controller) completeWaits() {
 		case seen && c.held() != nil:
 			w.result <- control.ErrHeld
 		case seen && c.phase == settled && c.waits.done.ports >= w.at.ports:
-			c.busySince.Store(time.Now().UnixNano())
+			c.enforcer.activity.begin("waiting for the switch")
 			err := c.enforcer.conn.Barrier(w.ctx)
-			c.busySince.Store(0)
+			c.enforcer.activity.end()
 			if err != nil && w.ctx.Err() == nil {
 				c.disconnected(err)
 				c.retry.Reset(firstBackoff)

@@ -6,7 +6,7 @@ type Emitter func(t Table, priority uint16, cookie Cookie, match Match, next int
 
 // NewFlow makes a flow. Next is the table to go to, or [Drop].
 func NewFlow(t Table, priority uint16, cookie Cookie, match Match, next int, as ...Action) Flow {
-	return Flow{Key{t, priority, match}, cookie, NewActions(next, as...)}
+	return Flow{Key: Key{t, priority, match}, Cookie: cookie, Actions: NewActions(next, as...)}
 }
 
 // Collect returns an emitter that appends to a list.

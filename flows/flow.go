@@ -19,6 +19,9 @@ type Flow struct {
 	Key
 	Cookie  Cookie
 	Actions Actions
+	// Idle and Hard are the seconds after which the switch removes the flow;
+	// 0, as in all flows that the agent makes: it stays.
+	Idle, Hard uint16
 }
 
 // Compare orders flows by table, then from the highest priority to the lowest,
@@ -36,6 +39,12 @@ func (f Flow) String() string {
 	}
 	if f.Table != 0 {
 		fmt.Fprintf(&b, "table=%d, ", uint8(f.Table))
+	}
+	if f.Idle != 0 {
+		fmt.Fprintf(&b, "idle_timeout=%d, ", f.Idle)
+	}
+	if f.Hard != 0 {
+		fmt.Fprintf(&b, "hard_timeout=%d, ", f.Hard)
 	}
 	match := f.Match.String()
 	if f.Priority != 0x8000 {

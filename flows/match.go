@@ -156,6 +156,10 @@ func Reserved() Term {
 // Untagged matches frames without a VLAN tag.
 func Untagged() Term { return term16(FieldVLANVID, 0) }
 
+// NoVLAN matches frames without a VLAN tag and frames with a priority tag, the VLAN
+// of which is 0 (IEEE 802.1Q, 6.9).
+func NoVLAN() Term { return Term{FieldVLANVID, []byte{0, 0}, []byte{0x0f, 0xff}} }
+
 // VLAN matches frames tagged with the VLAN vid.
 func VLAN(vid uint16) Term { return term16(FieldVLANVID, vlanPresent|vid) }
 

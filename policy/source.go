@@ -25,10 +25,10 @@ type Source interface {
 	// before the call; that update may have been received already. Sync fails
 	// when the source cannot be read, and when ctx ends.
 	Sync(ctx context.Context) (seq uint64, err error)
-	// Status tells the state of the units. If all is true it lists every unit,
-	// else only the units that are not accepted. ok is false before the first
-	// update without Restored; only Unsaved and Warnings count then.
-	Status(all bool) (status SourceStatus, ok bool)
+	// Status tells the state of the units and lists them. If more than most are
+	// accepted, only the others are listed. ok is false before the first update
+	// without Restored; only Unsaved and Warnings count then.
+	Status(most int) (status SourceStatus, ok bool)
 	// Release makes the source deliver what it holds (see Update.Held), and reports
 	// whether it held anything. An update that is delivered afterwards tells of it.
 	Release(ctx context.Context) (released bool, err error)

@@ -28,6 +28,7 @@ type Options struct {
 	Standalone bool     // fail_mode=standalone: the bridge begins with a NORMAL flow
 	NoBridge   bool     // start without a bridge
 	BridgeArgs []string // more columns for ovs-vsctl set Bridge, such as other_config:mac-table-size=100
+	Switchd    []string // more arguments of ovs-vswitchd, such as --enable-dummy
 }
 
 // OVS is a running private Open vSwitch. Its methods may be used from several
@@ -206,6 +207,7 @@ func (o *OVS) startSwitchd(ctx context.Context) error {
 	if o.opt.Dummy {
 		argv = append(argv, "--enable-dummy=override")
 	}
+	argv = append(argv, o.opt.Switchd...)
 	if err := o.launch(&o.switchd, o.ns, argv...); err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ func (s *Stream) Sent() uint64 { return s.sent.Load() }
 // Received counts the messages that the client has got.
 func (s *Stream) Received() uint64 { return s.received.Load() }
 
+// Last is the number of the latest message that the client has got; the first is 0.
+func (s *Stream) Last() uint64 { return s.lastSeq.Load() }
+
 // Close ends both sides.
 func (s *Stream) Close() error {
 	for _, f := range s.closers {

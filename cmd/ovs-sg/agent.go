@@ -42,6 +42,8 @@ type agentCmd struct {
 	DefaultGroup        string `help:"Name of the group of VMs that list none." default:"default-sto-1"`
 	DefaultGroupContent string `help:"What that group allows where no manifest defines it: own-subnet, whole-vpc, egress-only or nothing." enum:"own-subnet,whole-vpc,egress-only,nothing" default:"own-subnet"`
 
+	MaxConnectionsPerVM uint32 `name:"max-connections-per-vm" help:"How many connections with the outside a VM port may have at a time; 0: any number." default:"0" placeholder:"N"`
+
 	DHCPServer []netip.Addr `name:"dhcp-server" help:"A DHCP or DHCPv6 server that VMs may ask by its address without a rule, as for a renewal; may be repeated." placeholder:"ADDR"`
 
 	MaxRevoke    uint8  `help:"Hold a change of policy that removes more than this share, in percent, of the rules in force on this host, or all rules of every VM, until ovs-sg release; 0: never." default:"0"`
@@ -90,9 +92,16 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		mgmt = "unix:" + filepath.Join(rundir, a.Bridge+".mgmt")
 	}
 	db, err := vswitch.New(vswitch.Config{Endpoint: a.OVSDB, Bridge: a.Bridge, Uplinks: a.Uplink,
-		MaxOFPort: flows.MaxOFPort, Tables: controller.FlowTables(), Logger: log.Named("ovsdb")})
+		MaxOFPort: flows.MaxOFPort, Exclusive: true, Tables: controller.FlowTables(), Logger: log.Named("ovsdb")})
 	if err != nil {
 		return err
+	}
+	if a.StateDir != "" {
+		lock, err := lockState(a.StateDir)
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
 	}
 	source, err := dirsource.New(dirsource.Config{
 		Dir: a.PolicyDir, StateDir: a.StateDir, Guarded: a.MaxRevoke > 0, Watch: dirsource.Options{Resync: a.Resync}, Logger: log,
@@ -112,7 +121,8 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		Dial:      dialer(mgmt),
 		Daemon:    vswitchd{unixctl.NewVswitchd(rundir, a.Unixctl), a.Bridge},
 		Policy:    policy.Options{DefaultGroup: a.DefaultGroup, DefaultContent: content},
-		MaxRevoke: float64(a.MaxRevoke) / 100, DHCPServers: a.DHCPServer,
+		MaxRevoke: float64(a.MaxRevoke) / 100, DHCPServers: a.DHCPServer, MaxConnections: a.MaxConnectionsPerVM,
+		Salt:   uint16(1 + flows.Hash("bridge "+a.Bridge)%1023),
 		Logger: log,
 	})
 	// The source ends after the controller, which tells it what is enforced.
@@ -130,30 +140,50 @@ func (a *agentCmd) run(ctx context.Context, log *zap.Logger) error {
 		g.Go(func() error { return serveProfiles(ctx, a.DebugAddr) })
 	}
 	log.Info("agent started", zap.String("bridge", a.Bridge), zap.String("policy", a.PolicyDir), zap.String("version", version))
-	g.Go(func() error { return notifySystemd(ctx, c) })
+	g.Go(func() error { return notifySystemd(ctx, c, readyAnyway) })
 	return g.Wait()
 }
 
+// readyAnyway is how long the first policy may take to be in force before the
+// agent says that it is ready all the same: a start that never ends would have the
+// service manager kill it, and those wait that are to be started after it.
+const readyAnyway = 15 * time.Second
+
 // notifySystemd tells a service manager, if there is one, that the agent is
-// ready and, as long as the loop answers, alive (sd_notify(3)).
-func notifySystemd(ctx context.Context, c *controller.Controller) error {
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+// ready and, as long as the loop answers, alive (sd_notify(3)). Ready is the agent
+// when the first policy is in force, or after a while.
+func notifySystemd(ctx context.Context, c *controller.Controller, patience time.Duration) error {
+	ready := daemon.SdNotifyReady
+	var settled <-chan struct{} // the news are worth a word
+	select {
+	case <-c.Settled():
+	case <-time.After(patience):
+		ready = daemon.SdNotifyReady + "\nSTATUS=nothing is enforced yet: see ovs-sg status"
+		settled = c.Settled()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if _, err := daemon.SdNotify(false, ready); err != nil {
 		return fmt.Errorf("notify systemd: %w", err)
 	}
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		return fmt.Errorf("watchdog: %w", err)
 	}
-	if interval == 0 {
-		return nil
+	var tick <-chan time.Time
+	if interval > 0 {
+		ticker := time.NewTicker(interval / 3)
+		defer ticker.Stop()
+		tick = ticker.C
 	}
-	tick := time.NewTicker(interval / 3)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
+		case <-settled:
+			_, _ = daemon.SdNotify(false, "STATUS=the first policy is in force")
+			settled = nil
+		case <-tick:
 			answer, cancel := context.WithTimeout(ctx, interval/3)
 			_, err := c.Status(answer, false)
 			cancel()

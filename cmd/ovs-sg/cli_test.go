@@ -116,6 +116,25 @@ func TestBadConfigFile(t *testing.T) {
 	}
 }
 
+// Text from outside cannot forge a line of an error.
+func TestErrorsArePrintable(t *testing.T) {
+	const evil = "a\nb\x1b[2J\u202ec.yaml"
+	config := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(config, []byte("\"a\\nb\\e[2J\\u202e\": 1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"check", filepath.Join(t.TempDir(), evil)},
+		{"status", "--control", filepath.Join(t.TempDir(), evil)},
+		{"--config", config, "agent", "--bridge", "x", "--policy-dir", "y"},
+	} {
+		_, stderr, code := runCLI(t, args...)
+		if code == 0 || !strings.Contains(stderr, `a\nb\x1b[2J\u202e`) || strings.ContainsAny(stderr, "\x1b\u202e") {
+			t.Errorf("%q: exit %d, %q", args, code, stderr)
+		}
+	}
+}
+
 func TestVersion(t *testing.T) {
 	if stdout, _, code := runCLI(t, "version"); code != 0 || !strings.HasPrefix(stdout, "ovs-sg ") {
 		t.Errorf("exit %d, %q", code, stdout)

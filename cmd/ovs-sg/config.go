@@ -10,6 +10,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 // errSilent is the error of a command that has already printed what is wrong.
@@ -22,7 +24,7 @@ type config map[string]any
 func loadConfig(r io.Reader) (kong.Resolver, error) {
 	c := config{}
 	if err := yaml.NewDecoder(r).Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("configuration file: %w", err)
+		return nil, fmt.Errorf("configuration file: %s", policy.Printable(err.Error()))
 	}
 	return c, nil
 }
@@ -37,7 +39,7 @@ func (c config) Validate(app *kong.Application) error {
 	}
 	for key := range c {
 		if !known[key] {
-			return fmt.Errorf("configuration file: %s is no flag", key)
+			return fmt.Errorf("configuration file: %s is no flag", policy.Printable(key))
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -27,8 +28,7 @@ func (a *agentCmd) logger() (*zap.Logger, error) {
 	return cfg.Build(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return printableCore{c} }))
 }
 
-// printableCore is a core whose messages, strings and errors are made
-// policy.Printable: they may hold text from outside, such as a file's name.
+// printableCore is a core whose messages and fields are made policy.Printable: they may hold text from outside, such as a file's name.
 type printableCore struct{ zapcore.Core }
 
 // With implements zapcore.Core.
@@ -58,8 +58,36 @@ func printable(fields []zapcore.Field) []zapcore.Field {
 			f.String = policy.Printable(f.String)
 		case zapcore.ErrorType:
 			f = zap.String(f.Key, policy.Printable(f.Interface.(error).Error()))
+		case zapcore.ArrayMarshalerType, zapcore.ObjectMarshalerType, zapcore.ReflectType, zapcore.StringerType, zapcore.ByteStringType:
+			m := zapcore.NewMapObjectEncoder()
+			f.AddTo(m)
+			f = zap.Any(f.Key, printableValue(m.Fields[f.Key]))
 		}
 		out[i] = f
 	}
 	return out
+}
+
+// printableValue makes the strings in a value printable that a field was encoded
+// to. What it does not know is told as text.
+func printableValue(v any) any {
+	switch v := v.(type) {
+	case string:
+		return policy.Printable(v)
+	case []any:
+		out := make([]any, len(v))
+		for i, x := range v {
+			out[i] = printableValue(x)
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, x := range v {
+			out[policy.Printable(key)] = printableValue(x)
+		}
+		return out
+	case nil, bool, int, int64, uint64, float64, time.Duration:
+		return v
+	}
+	return policy.Printable(fmt.Sprint(v))
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/ovs-sg/ovs-sg/policy"
 )
 
 // version is set by the Makefile.
@@ -41,7 +43,7 @@ func main() {
 		kong.UsageOnError())
 	if err := ctx.Run(); err != nil {
 		if !errors.Is(err, errSilent) {
-			fmt.Fprintln(os.Stderr, "ovs-sg: "+err.Error())
+			fmt.Fprintln(os.Stderr, "ovs-sg: "+policy.Printable(err.Error()))
 		}
 		code := 1
 		if coded, ok := errors.AsType[*exitError](err); ok {

@@ -18,13 +18,14 @@ import (
 const defaultControl = "/run/ovs-sg/control.sock"
 
 type statusCmd struct {
-	Control string        `help:"The agent's control socket." default:"${control}"`
-	Wait    bool          `help:"Wait until every manifest and every OVSDB change made before is in force, confirmed by the switch; exit 3: in force, but a file is not accepted, 4: held, 1: not in force."`
-	Timeout time.Duration `help:"How long to wait." default:"30s"`
-	Output  string        `short:"o" help:"Output format: text or json." enum:"text,json" default:"text"`
+	Control  string        `help:"The agent's control socket." default:"${control}"`
+	Wait     bool          `help:"Wait until every manifest and every OVSDB change made before is in force, confirmed by the switch, also for an agent that is not there yet; exit 3: in force, but a file is not accepted, 4: held, 1: not in force."`
+	ExitCode bool          `help:"Exit as --wait does, without waiting: 0 only if the agent enforces and every file is accepted."`
+	Timeout  time.Duration `help:"How long to wait." default:"30s"`
+	Output   string        `short:"o" help:"Output format: text or json." enum:"text,json" default:"text"`
 }
 
-// Exit codes of status --wait, besides 0 and 1.
+// Exit codes of status with --wait or --exit-code, besides 0 and 1.
 const (
 	exitRefused = 3 // in force, but a file is not accepted
 	exitHeld    = 4 // the newest policy is held
@@ -36,10 +37,13 @@ func (s *statusCmd) Run() error {
 	defer cancel()
 	client := control.New(s.Control)
 	if !s.Wait {
-		_, err := s.show(client)
-		return err
+		st, err := s.show(client)
+		if err != nil || !s.ExitCode {
+			return err
+		}
+		return notEnforcing(st)
 	}
-	err := client.Wait(ctx)
+	err := waitFor(ctx, client)
 	st, failed := s.show(client) // the status is of use after an error too
 	switch {
 	case errors.Is(err, control.ErrHeld):
@@ -48,8 +52,40 @@ func (s *statusCmd) Run() error {
 		return err
 	case failed != nil:
 		return failed
+	case s.ExitCode:
+		return notEnforcing(st)
 	}
 	return refused(st)
+}
+
+// retryInterval is how often an agent that is not there is looked for.
+const retryInterval = 100 * time.Millisecond
+
+// waitFor is client.Wait, also for an agent that does not run yet or is being
+// restarted.
+func waitFor(ctx context.Context, client *control.Client) error {
+	for {
+		err := client.Wait(ctx)
+		if !control.Absent(err) {
+			return err
+		}
+		select {
+		case <-time.After(retryInterval):
+		case <-ctx.Done():
+			return fmt.Errorf("timed out: %w", err)
+		}
+	}
+}
+
+// notEnforcing returns an error unless the newest policy is in force as a whole.
+func notEnforcing(st control.Status) error {
+	switch st.State {
+	case "enforcing":
+		return refused(st)
+	case "held":
+		return &exitError{control.ErrHeld, exitHeld}
+	}
+	return fmt.Errorf("not enforcing: %s: %s", st.State, st.Reason)
 }
 
 // refused returns an error that names the files that are not accepted, or nil.

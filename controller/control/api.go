@@ -8,6 +8,9 @@ import (
 // ErrHeld is the answer to a wait for a change of policy that is held.
 var ErrHeld = errors.New("the change of policy is held: it waits for ovs-sg release")
 
+// ErrStopping is the answer to what the end of the agent interrupts.
+var ErrStopping = errors.New("the agent is stopping")
+
 // Status is what the agent reports about itself. Its JSON form is the output of
 // "ovs-sg status -o json".
 type Status struct {
@@ -99,6 +102,9 @@ type Held struct {
 	Removed int    `json:"removed"` // the part of Rules that the change removes
 	VMs     int    `json:"vms"`     // ports that have rules
 	Cut     int    `json:"cut"`     // the part of VMs that the change leaves without rules
+	// Displaced is the part of VMs that lose an address, or have another MAC
+	// address or VPC after the change.
+	Displaced int `json:"displaced"`
 }
 
 // Audit is how the switch differs from what the agent has installed, in words.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 )
 
 // A Client asks a running agent. A Client connects when a method needs the
@@ -51,11 +52,16 @@ func (c *Client) StatusJSON(ctx context.Context, all bool) ([]byte, error) {
 
 // Wait returns nil as soon as everything that happened before the call is in
 // force, confirmed by the switch. The error is ErrHeld if the change of policy is
-// held.
+// held, and ErrStopping if the agent ends meanwhile.
 func (c *Client) Wait(ctx context.Context) error {
 	_, err := c.call(ctx, http.MethodPost, "/wait")
-	if r, ok := errors.AsType[*refusal](err); ok && r.status == http.StatusConflict {
-		return ErrHeld
+	if r, ok := errors.AsType[*refusal](err); ok {
+		switch r.status {
+		case http.StatusConflict:
+			return ErrHeld
+		case http.StatusGone:
+			return ErrStopping
+		}
 	}
 	return err
 }
@@ -65,6 +71,17 @@ func (c *Client) Wait(ctx context.Context) error {
 func (c *Client) Release(ctx context.Context) error {
 	_, err := c.call(ctx, http.MethodPost, "/release")
 	return err
+}
+
+// Absent reports whether an error says that no agent answers: its socket is not
+// there, nobody listens, or the agent is ending.
+func Absent(err error) bool {
+	for _, e := range []error{ErrStopping, syscall.ENOENT, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // Audit compares the switch with what the agent has installed, and, if repair is

@@ -59,7 +59,7 @@ var full = Status{
 	Ports: []PortStatus{{Name: "tap0", OFPort: 7, Kind: "vm", State: "enforced", VM: "default/web", VLAN: 8, MAC: "02:00:00:00:00:01",
 		Addrs: []string{"10.0.0.1"}, Groups: []string{"g"}, Epochs: &PortEpochs{Egress: 9, Ingress: 10}, Reason: "why"}},
 	Warnings: []string{"warning"}, Notes: []string{"note"},
-	Held: &Held{Reason: "much", Rules: 11, Removed: 12, VMs: 13, Cut: 14},
+	Held: &Held{Reason: "much", Rules: 11, Removed: 12, VMs: 13, Cut: 14, Displaced: 15},
 	Last: &LastChange{Time: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), What: []string{"~a.yaml"}, Added: 15, Modified: 16, Deleted: 17,
 		Took: 18, Compile: 19, Switch: 20},
 	Drift: &DriftStatus{Count: 21, Last: &Drift{Time: time.Date(2026, 1, 2, 3, 4, 5, 7, time.UTC), What: []string{"1 flow gone"}, Took: 22}},
@@ -95,7 +95,7 @@ func TestJSON(t *testing.T) {
 		`"fileCounts":{"accepted":4,"kept":5,"rejected":6},"unsavedFiles":21,"files":[{"name":"a.yaml","state":"kept","errors":["a.yaml:1: bad"]}],` +
 		`"ports":[{"name":"tap0","ofport":7,"kind":"vm","state":"enforced","vm":"default/web","vlan":8,"mac":"02:00:00:00:00:01",` +
 		`"addresses":["10.0.0.1"],"groups":["g"],"epochs":{"egress":9,"ingress":10},"reason":"why"}],"warnings":["warning"],"notes":["note"],` +
-		`"held":{"reason":"much","rules":11,"removed":12,"vms":13,"cut":14},` +
+		`"held":{"reason":"much","rules":11,"removed":12,"vms":13,"cut":14,"displaced":15},` +
 		`"lastChange":{"time":"2026-01-02T03:04:05.000000006Z","what":["~a.yaml"],"added":15,"modified":16,"deleted":17,` +
 		`"tookNanoseconds":18,"compileNanoseconds":19,"switchNanoseconds":20},` +
 		`"drift":{"count":21,"last":{"time":"2026-01-02T03:04:05.000000007Z","what":["1 flow gone"],"tookNanoseconds":22}}}`

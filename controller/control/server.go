@@ -87,8 +87,11 @@ func handler(b Backend) http.Handler {
 		return b.Audit(r.Context(), r.URL.Query().Get("repair") == "true")
 	}))
 	mux.HandleFunc("POST /wait", command(b.Wait, func(err error) int {
-		if errors.Is(err, ErrHeld) {
+		switch {
+		case errors.Is(err, ErrHeld):
 			return http.StatusConflict
+		case errors.Is(err, ErrStopping), errors.Is(err, context.Canceled): // or the client has gone
+			return http.StatusGone
 		}
 		return http.StatusServiceUnavailable
 	}))

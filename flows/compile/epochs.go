@@ -72,6 +72,9 @@ type epochTracker struct {
 	last    map[uint16]flows.Epochs
 	floor   uint32
 	highest uint32 // the highest epoch that was ever given out
+	// Epochs are given out from first to final. Those outside were given out for
+	// another bridge, or by an agent that gave out all.
+	first, final uint32
 	// persisted is Input.HighestEpoch.
 	persisted uint32
 	raised    bool // highest was raised in this step
@@ -83,21 +86,38 @@ type epochTracker struct {
 }
 
 func newEpochTracker(hash func(string) uint64) epochTracker {
-	return epochTracker{hash: hash, ofPort: map[uint16]*portClass{}, classes: map[classID][]*portClass{},
+	return epochTracker{hash: hash, first: 1, final: flows.MaxEpoch, ofPort: map[uint16]*portClass{}, classes: map[classID][]*portClass{},
 		last: map[uint16]flows.Epochs{}, changed: map[*portClass]bool{}}
 }
 
 // adopt takes over what the flows in force say.
 func (t *epochTracker) adopt(in installed) {
 	t.adopted = in
+	if t.foreign(in.highest) {
+		in.highest = t.first - 1
+	}
 	t.highest, t.floor, t.persisted = in.highest, in.highest, in.persisted
+}
+
+// foreign reports whether an epoch is not one of those that are given out here.
+func (t *epochTracker) foreign(epoch uint32) bool { return epoch < t.first || epoch > t.final }
+
+// saltBits is the number of bits of an epoch that a salt has.
+const saltBits = 10
+
+// salt makes all epochs begin with a salt, which is not 0.
+func (t *epochTracker) salt(salt uint16) {
+	const rest = 32 - saltBits
+	t.first = uint32(salt)<<rest | 1
+	t.final = t.first | (1<<rest - 1)
+	t.highest, t.floor = t.first-1, t.first-1
 }
 
 // raise returns the epoch for everything that needs a new one in this step.
 func (t *epochTracker) raise() uint32 {
 	if !t.raised {
 		t.raised = true
-		if t.highest == flows.MaxEpoch {
+		if t.highest == t.final {
 			t.wrapped = true
 		} else {
 			t.highest++
@@ -183,23 +203,6 @@ func (t *epochTracker) raiseShrunk(rules ruleSets, left map[groupInVPC]bool) {
 	}
 }
 
-// raiseReferring makes a step of its own, which raises the epochs of a direction
-// in all classes whose rules refer to members.
-func (t *epochTracker) raiseReferring(d policy.Direction, rules map[string]*groupRules) {
-	t.begin()
-	for _, list := range t.classes {
-		for _, c := range list {
-			for _, g := range pickGroups(rules, c.groupIDs()) {
-				if len(g.refs[d]) > 0 {
-					c.epochs[d] = t.raise()
-					t.changed[c] = true
-				}
-			}
-		}
-	}
-	t.settle()
-}
-
 // raiseAll makes a step of its own, which raises the epochs of all classes.
 func (t *epochTracker) raiseAll() {
 	t.begin()
@@ -272,8 +275,8 @@ func (t *epochTracker) above(id classID, epochs flows.Epochs) *portClass {
 			return c
 		}
 	}
-	if epochs == (flows.Epochs{}) {
-		return t.withEpochs(id, flows.Epochs{1, 1})
+	if t.foreign(epochs[0]) && t.foreign(epochs[1]) {
+		return t.withEpochs(id, flows.Epochs{t.first, t.first})
 	}
 	e := t.raise()
 	return t.withEpochs(id, flows.Epochs{e, e})
@@ -301,7 +304,7 @@ func (t *epochTracker) readopt(e *policy.Endpoint, rules ruleSets) *portClass {
 	was, k := t.adopted.classes[number], classKey{classID: classIDOf(e)}
 	epochs := was.epochs
 	for d, print := range fingerprints(e.VPC, pickGroups(rules.after, e.Groups)) {
-		if was.prints[d] != print {
+		if was.prints[d] != print || t.foreign(epochs[d]) {
 			epochs[d] = t.raise()
 		}
 	}
@@ -338,13 +341,13 @@ func (t *epochTracker) beginAnew() {
 	for _, list := range t.classes {
 		for _, c := range list {
 			for d := range c.epochs {
-				c.epochs[d] = 1 + c.epochs[d]%2
+				c.epochs[d] = t.first + c.epochs[d]%2
 			}
 			t.changed[c] = true
 		}
 	}
 	clear(t.last)
-	t.floor, t.highest = 0, 2
+	t.floor, t.highest = t.first-1, t.first+1
 }
 
 // byPort returns Input.Classes.

@@ -139,13 +139,8 @@ func (a *agent) compile(m *policy.Model, host flows.Host) (delta flows.Delta, al
 	if err == nil && (!a.known || !alone) {
 		var all *flows.Set
 		if all, err = a.c.Flows(); err == nil && first {
-			egress, ingress := compile.MembersShrank(all, a.installed)
-			if egress {
-				a.c.RaiseEpochs(policy.Egress)
-				wrapped = wrapped || a.c.Wrapped()
-			}
-			if ingress {
-				a.c.RaiseEpochs(policy.Ingress)
+			if compile.Shrank(all, a.installed) {
+				a.c.RaiseAllEpochs()
 				wrapped = wrapped || a.c.Wrapped()
 			}
 			all, err = a.c.Flows()
@@ -219,29 +214,30 @@ func TestAdopt(t *testing.T) {
 			Members: []policy.Member{member("d/v", 1, "d/c"), member("d/v", 2, "d/a", "d/c"), member("d/w", 1, "d/c")},
 		}
 	}
-	const in, out = 1 << policy.Ingress, 1 << policy.Egress
+	const both = 1<<policy.Ingress | 1<<policy.Egress
+	all := map[uint16]int{1: both, 2: both, 3: both, 4: both}
 	for _, test := range []struct {
 		name   string
 		change func(m *policy.Model)
 		raised map[uint16]int // bits by direction
 	}{
 		{"nothing changes", func(*policy.Model) {}, nil},
-		{"another MAC", func(m *policy.Model) { m.Endpoints[0].MAC[4] = 9 }, map[uint16]int{1: in | out}},
-		{"another VLAN", func(m *policy.Model) { m.Endpoints[0].Tag = 9 }, map[uint16]int{1: in | out}},
-		{"another VPC", func(m *policy.Model) { m.Endpoints[0].VPC = "d/w" }, map[uint16]int{1: in | out}},
-		{"other groups", func(m *policy.Model) { m.Endpoints[0].Groups = []string{"d/b"} }, map[uint16]int{1: in | out}},
-		{"a rule goes", func(m *policy.Model) { m.Groups[0].Rules = m.Groups[0].Rules[:2] }, map[uint16]int{1: out, 2: out, 3: out}},
+		{"another MAC", func(m *policy.Model) { m.Endpoints[0].MAC[4] = 9 }, all},
+		{"another VLAN", func(m *policy.Model) { m.Endpoints[0].Tag = 9 }, all},
+		{"another VPC", func(m *policy.Model) { m.Endpoints[0].VPC = "d/w" }, all},
+		{"other groups", func(m *policy.Model) { m.Endpoints[0].Groups = []string{"d/b"} }, all},
+		{"a rule goes", func(m *policy.Model) { m.Groups[0].Rules = m.Groups[0].Rules[:2] }, all},
 		{"a group is renamed", func(m *policy.Model) {
 			m.Groups[1].ID = "d/z"
 			m.Endpoints[3].Groups = []string{"d/z"}
-		}, nil},
-		{"a member goes", func(m *policy.Model) { m.Members = m.Members[1:] }, map[uint16]int{1: in, 2: in, 3: in, 4: out}},
-		{"a member leaves", func(m *policy.Model) { m.Members[0].Groups = nil }, map[uint16]int{1: in, 2: in, 3: in, 4: out}},
-		{"a member moves", func(m *policy.Model) { m.Members[0].Groups = []string{"d/e"} }, map[uint16]int{1: in, 2: in, 3: in, 4: out}},
+		}, all},
+		{"a member goes", func(m *policy.Model) { m.Members = m.Members[1:] }, all},
+		{"a member leaves", func(m *policy.Model) { m.Members[0].Groups = nil }, all},
+		{"a member moves", func(m *policy.Model) { m.Members[0].Groups = []string{"d/e"} }, all},
 		{"a member leaves a group that nobody refers to", func(m *policy.Model) { m.Members[1].Groups = []string{"d/c"} }, nil},
 		{"a member joins", func(m *policy.Model) { m.Members = append(m.Members, member("d/w", 2, "d/c")) }, nil},
-		{"a port comes", func(m *policy.Model) { m.Endpoints = append(m.Endpoints, port(5, "d/v", "d/a")) }, map[uint16]int{5: in | out}},
-		{"a port goes", func(m *policy.Model) { m.Endpoints = m.Endpoints[:3] }, map[uint16]int{1: 0}},
+		{"a port comes", func(m *policy.Model) { m.Endpoints = append(m.Endpoints, port(5, "d/v", "d/a")) }, map[uint16]int{1: both, 2: both, 3: both, 4: both, 5: both}},
+		{"a port goes", func(m *policy.Model) { m.Endpoints = m.Endpoints[:3] }, all},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			host := flows.Host{Infra: hostInfra}
@@ -275,23 +271,13 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// TestRaise checks that RaiseEpochs gives new epochs, each time, to the classes
-// whose rules refer to members.
+// TestRaise checks that RaiseAllEpochs gives new epochs each time.
 func TestRaise(t *testing.T) {
 	c, installed := settled(t, crowd(3, 2))
 	for range 3 {
 		before := c.Epochs(1)
-		c.RaiseEpochs(policy.Egress)
-		if now := c.Epochs(1); now != before {
-			t.Errorf("epochs %v became %v", before, now)
-		}
-		c.RaiseEpochs(policy.Ingress)
-		if once := c.Epochs(1); once[policy.Ingress] <= before[policy.Ingress] {
-			t.Errorf("epochs %v became %v", before, once)
-		}
-		c.RaiseEpochs(policy.Ingress)
-		now := c.Epochs(1)
-		if now[policy.Egress] != before[policy.Egress] || now[policy.Ingress] <= before[policy.Ingress]+1 {
+		c.RaiseAllEpochs()
+		if now := c.Epochs(1); now[policy.Egress] <= before[policy.Egress] || now[policy.Ingress] <= before[policy.Ingress] {
 			t.Errorf("epochs %v became %v", before, now)
 		}
 		if _, alone, err := c.Update(policy.ModelChange{}, crowdHost); alone || err != nil {
@@ -301,8 +287,8 @@ func TestRaise(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := flows.Diff(set, installed); len(d.Add) != 1 || len(d.Delete) != 1 || len(d.Modify) != 1 {
-			t.Errorf("not the flows of one epoch:\n%s", d)
+		if d := flows.Diff(set, installed); len(d.Add) != 2 || len(d.Delete) != 2 || len(d.Modify) != 2 {
+			t.Errorf("not the flows of two epochs:\n%s", d)
 		}
 		installed = set
 	}

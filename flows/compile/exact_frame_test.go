@@ -26,6 +26,9 @@ func TestExactInfrastructure(t *testing.T) {
 	// A third VM, in VLAN 10, has the MAC of the first.
 	w.vms = append(w.vms, worldVM{ns: "blue", name: "c", ifaces: []worldIface{{id: "c"}}})
 	w.vifs = append(w.vifs, policy.VIF{Name: "c", OFPort: 11, Tag: 10, IfaceID: "c", MAC: hostPorts[0].mac})
+	// A fourth, in VLAN 20, too.
+	w.vms = append(w.vms, worldVM{ns: "blue", name: "d", ifaces: []worldIface{{id: "d"}}})
+	w.vifs = append(w.vifs, policy.VIF{Name: "d", OFPort: 21, Tag: 20, IfaceID: "d", MAC: hostPorts[0].mac})
 	load := func() {
 		t.Helper()
 		_, set := w.compiled(t)
@@ -52,6 +55,11 @@ func TestExactInfrastructure(t *testing.T) {
 		{"ARP reply in another VLAN at a port of one", "in_port=101,dl_src=0e:00:00:00:00:01,dl_vlan=20," + to1 + "arp,arp_op=2,arp_spa=10.0.0.9,arp_tpa=10.0.0.1", none},
 		{"ARP reply in a VLAN that the port has not", "in_port=101,dl_src=0e:00:00:00:00:01," + to1 + "arp,arp_op=2,arp_spa=10.0.0.9,arp_tpa=10.0.0.1", none},
 		{"ARP reply with a tag at an access port", "in_port=102,dl_src=0e:00:00:00:00:01,dl_vlan=10," + to1 + "arp,arp_op=2,arp_spa=10.0.0.9,arp_tpa=10.0.0.1", none},
+
+		{"ARP reply at an access port", "in_port=102,dl_src=0e:00:00:00:00:01," + to1 + "arp,arp_op=2,arp_spa=10.0.0.9,arp_tpa=10.0.0.1", "21"},
+		{"ARP reply with a priority tag at an access port", "in_port=102,dl_src=0e:00:00:00:00:01,vlan_tci=0x3000," + to1 + "arp,arp_op=2,arp_spa=10.0.0.9,arp_tpa=10.0.0.1", "21"},
+		{"ARP reply with a priority tag at a trunk", "in_port=100,dl_src=0e:00:00:00:00:01,vlan_tci=0x3000," + to1 + "arp,arp_op=2,arp_spa=10.0.0.9,arp_tpa=10.0.0.1", "1"},
+		{"ARP with a priority tag", "vlan_tci=0x3000," + vm1 + all + arp1 + "arp_spa=10.0.0.1,arp_tpa=10.0.0.2", none},
 
 		{"ARP request", vm1 + all + arp1 + "arp_spa=10.0.0.1,arp_tpa=10.0.0.2", "2 65534 100"},
 		{"ARP request, another's address", vm1 + all + arp1 + "arp_spa=10.0.0.2,arp_tpa=10.0.0.9", none},

@@ -194,12 +194,8 @@ func follow(c *compile.Compiler, was *policy.Model, l *loaded, installed *flows.
 		var all *flows.Set
 		if all, err = c.Flows(); err == nil && len(was.Endpoints) == 0 {
 			// Some members may have left while no agent ran.
-			egress, ingress := compile.MembersShrank(all, installed)
-			if egress {
-				c.RaiseEpochs(policy.Egress)
-			}
-			if ingress {
-				c.RaiseEpochs(policy.Ingress)
+			if compile.Shrank(all, installed) {
+				c.RaiseAllEpochs()
 			}
 			all, err = c.Flows()
 		}

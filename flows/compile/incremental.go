@@ -35,6 +35,11 @@ func newWith(hash func(string) uint64) *Compiler {
 		members: members{}, epochs: newEpochTracker(hash)}
 }
 
+// Salt makes all epochs that are given out begin with a salt, 1 to 1023, before
+// Adopt. Bridges share the connections of a datapath, and number their ports alike:
+// with salts of their own none takes the connections of another for its own.
+func (c *Compiler) Salt(salt uint16) { c.epochs.salt(salt) }
+
 // Adopt reads from flows in force, before the first Update, which epochs ports
 // had before a restart, so that the epochs of ports for which nothing changed stay.
 func (c *Compiler) Adopt(installed *flows.Set) { c.epochs.adopt(readInstalled(installed)) }
@@ -61,14 +66,6 @@ func (c *Compiler) Update(change policy.ModelChange, host flows.Host) (d flows.D
 		c.index = nil
 	}
 	return d, alone, nil
-}
-
-// RaiseEpochs raises the epochs of a direction for all ports whose rules refer to
-// members, because members may have left while no agent ran. Flows then tells
-// what changes.
-func (c *Compiler) RaiseEpochs(d policy.Direction) {
-	c.epochs.raiseReferring(d, c.groups)
-	c.index = nil
 }
 
 // RaiseAllEpochs raises the epochs of both directions for all ports, because

@@ -117,22 +117,21 @@ func macOf(v uint64) (m policy.MAC) {
 	return m
 }
 
-// MembersShrank reports, for each direction, whether installed has a flow of a
-// member that desired does not have: the address is a member of no group any
-// more, or of other groups.
-func MembersShrank(desired, installed *flows.Set) (egress, ingress bool) {
-	for f := range installed.All() {
-		if f.Cookie.Kind() != flows.KindMember {
-			continue
-		}
-		if now, ok := desired.Get(f.Key); ok && now.Actions == f.Actions {
-			continue
-		}
-		if f.Table == flows.TableEgressRemote {
-			egress = true
-		} else {
-			ingress = true
+// EpochsLost reports whether flows in force do not tell all epochs of the classes
+// that ports are in: there are none, or somebody has deleted some.
+func EpochsLost(s *flows.Set) bool {
+	in := readInstalled(s)
+	for _, number := range in.ports {
+		if e := in.classes[number].epochs; e[policy.Egress] == 0 || e[policy.Ingress] == 0 {
+			return true
 		}
 	}
-	return egress, ingress
+	return in.highest == 0
+}
+
+// Shrank reports whether flows in force, which an earlier run has left, may have
+// allowed more than the desired ones: some of them have to be changed or deleted.
+func Shrank(desired, installed *flows.Set) bool {
+	d := flows.Diff(desired, installed)
+	return installed.Len() > 0 && len(d.Modify)+len(d.Delete) > 0
 }

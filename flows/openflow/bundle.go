@@ -275,6 +275,11 @@ const (
 	bundleAddFixed    = 16
 )
 
+// foreignCookieMask is the part of the cookie that a flow of somebody else must
+// still have to be deleted: all but the last bit, because for a whole cookie Open
+// vSwitch goes through all flows that have it, which are often all flows.
+const foreignCookieMask = math.MaxUint64 &^ 1
+
 func newFlowModEncoder(bundle uint32) (*flowModEncoder, error) {
 	e := &flowModEncoder{bundle: bundle}
 	add, del := openflow13.NewFlowMod(), openflow13.NewFlowMod()
@@ -315,9 +320,9 @@ func (e *flowModEncoder) append(b []byte, f flows.Flow, cmd Command, xid uint32)
 	switch {
 	case cmd != Delete:
 		binary.BigEndian.PutUint64(b[m+flowModCookie:], uint64(f.Cookie))
-	case !f.Cookie.Ours(): // exactly the flow that was seen
+	case !f.Cookie.Ours(): // the flow that was seen
 		binary.BigEndian.PutUint64(b[m+flowModCookie:], uint64(f.Cookie))
-		binary.BigEndian.PutUint64(b[m+flowModCookieMask:], math.MaxUint64)
+		binary.BigEndian.PutUint64(b[m+flowModCookieMask:], foreignCookieMask)
 	}
 	b[m+flowModTable] = uint8(f.Table)
 	binary.BigEndian.PutUint16(b[m+flowModPriority:], f.Priority)

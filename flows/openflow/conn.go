@@ -152,6 +152,26 @@ func (c *Conn) Barrier(ctx context.Context) error {
 	return nil
 }
 
+// Version is that of the running Open vSwitch, such as 3.1.0, in its own words.
+func (c *Conn) Version() string { return c.version }
+
+// Nudge makes the switch translate all megaflows anew, as a change of flows does.
+// It changes none: the switch believes a deletion before it has looked for the
+// flow, and no flow may have this cookie (OpenFlow 1.4, 7.3.4.1).
+func (c *Conn) Nudge(ctx context.Context) error {
+	del := openflow13.NewFlowMod()
+	del.Command = openflow13.FC_DELETE_STRICT
+	del.Cookie, del.CookieMask = ^uint64(0), ^uint64(0)
+	b, err := encode(del)
+	if err == nil {
+		err = c.s.execute(ctx, b)
+	}
+	if err != nil {
+		return fmt.Errorf("nudge: %w", err)
+	}
+	return nil
+}
+
 // PortStatus returns a channel that receives after a port was added, removed or
 // changed. Several changes may be one event.
 func (c *Conn) PortStatus() <-chan struct{} { return c.s.portStatus }

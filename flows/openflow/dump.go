@@ -76,6 +76,7 @@ func decodeFlowStats(part []byte, yield func(flows.Flow)) error {
 func decodeFlow(b []byte) (f flows.Flow, err error) {
 	f.Table = flows.Table(b[2])
 	f.Priority = binary.BigEndian.Uint16(b[12:])
+	f.Idle, f.Hard = binary.BigEndian.Uint16(b[14:]), binary.BigEndian.Uint16(b[16:])
 	f.Cookie = flows.Cookie(binary.BigEndian.Uint64(b[24:]))
 	b = b[flowStatsFixed:]
 	kind, n := binary.BigEndian.Uint16(b), int(binary.BigEndian.Uint16(b[2:]))

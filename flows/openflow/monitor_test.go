@@ -2,7 +2,10 @@ package openflow
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/contiv/libOpenflow/openflow13"
 	"github.com/ovs-sg/ovs-sg/flows"
@@ -204,5 +207,37 @@ func TestReportsForeign(t *testing.T) {
 		if got := reportsForeign(x.body); got != x.want {
 			t.Errorf("%d: %v", i, got)
 		}
+	}
+}
+
+// Many flows of one cookie are deleted as fast as flows of many.
+func TestDeleteManyForeign(t *testing.T) {
+	o, c := dummy(t)
+	const n = 30000
+	remove := func(cookie func(i int) int) time.Duration {
+		t.Helper()
+		var text strings.Builder
+		for i := range n {
+			fmt.Fprintf(&text, "cookie=%d,table=16,ip,nw_src=10.0.%d.%d,actions=drop\n", cookie(i), i>>8, i&255)
+		}
+		if err := o.AddFlows(text.String()); err != nil {
+			t.Fatal(err)
+		}
+		_, foreign, err := c.DumpAll(testContext(t))
+		if err != nil || foreign.Len() != n {
+			t.Fatal(err)
+		}
+		d := flows.Delta{Delete: foreign.Sorted()}
+		start := time.Now()
+		if err := c.Apply(testContext(t), d); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(start)
+	}
+	many := remove(func(i int) int { return 2 * i })
+	one := remove(func(int) int { return 4 })
+	t.Logf("%d flows: %v with one cookie, %v with many", n, one, many)
+	if one > 5*many+time.Second {
+		t.Errorf("%v with one cookie, %v with many", one, many)
 	}
 }

@@ -89,7 +89,7 @@ func everything() *flows.Set {
 		nil,
 		{flows.InPort(1)}, {flows.InPort(flows.PortLocal)},
 		{flows.EthSrc(m), flows.EthDst(m)}, {flows.Multicast()},
-		{flows.Untagged()}, {flows.VLAN(7)}, {flows.Tagged()},
+		{flows.Untagged()}, {flows.NoVLAN()}, {flows.VLAN(7)}, {flows.Tagged()},
 		{flows.EthType(flows.EthTypeRARP)}, {flows.EthType(0x88cc)},
 		{ip, flows.Addr(flows.FieldIPSrc, v4), flows.Addr(flows.FieldIPDst, v4)},
 		{ip, flows.Prefix(flows.FieldIPSrc, p4), flows.Prefix(flows.FieldIPDst, p4)},

@@ -21,24 +21,24 @@ func (f frame) classify(highestEpoch uint32) {
 
 // classifyInfra emits the VLANs of an infrastructure port.
 func classifyInfra(p flows.InfraPort, emit flows.Emitter) {
-	in := func(vlan flows.Term, as ...flows.Action) {
-		emit(flows.TableClassify, classifyPort, flows.NewCookie(flows.KindInfra, uint64(p.OFPort)),
+	in := func(priority uint16, vlan flows.Term, as ...flows.Action) {
+		emit(flows.TableClassify, priority, flows.NewCookie(flows.KindInfra, uint64(p.OFPort)),
 			flows.NewMatch(flows.InPort(p.OFPort), vlan), int(flows.TableDispatch), as...)
 	}
 	switch {
 	case p.Native != 0:
-		in(flows.Untagged(), flows.SetReg(flows.RegNetwork, uint32(p.Native)))
+		in(classifyNative, flows.NoVLAN(), flows.SetReg(flows.RegNetwork, uint32(p.Native)))
 	case len(p.Trunks) == 0 || slices.Contains(p.Trunks, 0):
-		in(flows.Untagged())
+		in(classifyNative, flows.NoVLAN())
 	}
 	switch {
 	case p.Access:
 	case len(p.Trunks) == 0:
-		in(flows.Tagged(), flows.Move(flows.Whole(flows.FieldVLANVID), flows.Low(flows.RegNetwork, 12)))
+		in(classifyPort, flows.Tagged(), flows.Move(flows.Whole(flows.FieldVLANVID), flows.Low(flows.RegNetwork, 12)))
 	default:
 		for _, vlan := range p.Trunks {
 			if vlan != 0 {
-				in(flows.VLAN(vlan), flows.SetReg(flows.RegNetwork, uint32(vlan)))
+				in(classifyPort, flows.VLAN(vlan), flows.SetReg(flows.RegNetwork, uint32(vlan)))
 			}
 		}
 	}

@@ -11,6 +11,7 @@ const tableMiss = 0
 // 0 classify.
 const (
 	classifyTracked = 200 // was tracked before it came here
+	classifyNative  = 110 // a frame of no VLAN at an infrastructure port
 	classifyPort    = 100 // a known port, for a VM with its MAC
 )
 

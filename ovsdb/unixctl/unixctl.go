@@ -68,6 +68,21 @@ func (c *Client) Close() error { return c.conn.Close() }
 // caller dials again. The daemon may yet carry out a command of which the
 // answer was not awaited.
 func (c *Client) Call(ctx context.Context, method string, args ...string) (string, error) {
+	return c.do(ctx, call{method: method, args: args})
+}
+
+// call is a command that is sent some times at once, at least one. Between
+// sending and reading, sent is called.
+type call struct {
+	method string
+	args   []string
+	times  int
+	sent   func() error
+}
+
+// do runs a command and returns its last output.
+func (c *Client) do(ctx context.Context, x call) (string, error) {
+	method := x.method
 	select {
 	case <-c.turn:
 		defer func() { c.turn <- struct{}{} }()
@@ -82,7 +97,7 @@ func (c *Client) Call(ctx context.Context, method string, args ...string) (strin
 	}
 	// When ctx ends, reading and writing fail at once.
 	stop := context.AfterFunc(ctx, func() { c.conn.SetDeadline(time.Unix(1, 0)) })
-	r, err := c.exchange(method, args)
+	r, err := c.exchange(x)
 	if !stop() || err != nil {
 		if ctx.Err() != nil && err != nil {
 			err = ctx.Err()
@@ -102,27 +117,43 @@ func (c *Client) Call(ctx context.Context, method string, args ...string) (strin
 	return *r.Result, nil
 }
 
-// exchange sends one request and reads its reply.
-func (c *Client) exchange(method string, args []string) (reply, error) {
-	c.id++
+// exchange sends the requests of a call and reads their replies; the last is
+// returned.
+func (c *Client) exchange(x call) (reply, error) {
+	args := x.args
 	if args == nil {
 		args = []string{} // the daemon wants an array
 	}
-	var r reply
-	data, err := json.Marshal(request{ID: c.id, Method: method, Params: args})
-	if err != nil {
-		return r, err
+	var data []byte
+	first := c.id + 1
+	for range max(x.times, 1) {
+		c.id++
+		one, err := json.Marshal(request{ID: c.id, Method: x.method, Params: args})
+		if err != nil {
+			return reply{}, err
+		}
+		data = append(data, one...)
 	}
 	if _, err := c.conn.Write(data); err != nil {
-		return r, err
+		return reply{}, err
 	}
-	if err := c.in.Decode(&r); err != nil {
-		return r, fmt.Errorf("read reply: %w", err)
+	if x.sent != nil {
+		if err := x.sent(); err != nil {
+			return reply{}, err
+		}
 	}
-	if r.ID == nil || *r.ID != c.id || (r.Result == nil) == (r.Error == nil) {
-		return r, fmt.Errorf("read reply: it is not one to request %d", c.id)
+	for id := first; ; id++ {
+		var r reply
+		if err := c.in.Decode(&r); err != nil {
+			return r, fmt.Errorf("read reply: %w", err)
+		}
+		if r.ID == nil || *r.ID != id || (r.Result == nil) == (r.Error == nil) {
+			return r, fmt.Errorf("read reply: it is not one to request %d", id)
+		}
+		if id == c.id {
+			return r, nil
+		}
 	}
-	return r, nil
 }
 
 // Find returns the path of ovs-vswitchd's control socket in rundir, which is

@@ -28,6 +28,11 @@ func NewVswitchd(rundir, socket string) *Vswitchd {
 // daemon's answer. When a connection that was kept turns out to be broken, the
 // command is sent once more over a new one: the daemon may have restarted.
 func (v *Vswitchd) Call(ctx context.Context, command string, args ...string) (string, error) {
+	return v.do(ctx, call{method: command, args: args})
+}
+
+func (v *Vswitchd) do(ctx context.Context, x call) (string, error) {
+	command := x.method
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	kept := v.conn != nil
@@ -35,7 +40,7 @@ func (v *Vswitchd) Call(ctx context.Context, command string, args ...string) (st
 		if err := v.connect(ctx); err != nil {
 			return "", fmt.Errorf("ovs-vswitchd's control socket: %w", err)
 		}
-		out, err := v.conn.Call(ctx, command, args...)
+		out, err := v.conn.do(ctx, x)
 		var refused *Error
 		if err == nil || errors.As(err, &refused) {
 			return out, err

@@ -17,6 +17,9 @@ func bypasses(p ovsdb.Picture, b *bridgeRow, ports []Port) []string {
 	if b.McastSnooping {
 		out = append(out, "mcast_snooping_enable=true: NORMAL sends multicast to every port that has asked for it, VM ports included")
 	}
+	if b.STP || b.RSTP {
+		out = append(out, "stp_enable or rstp_enable is true: Open vSwitch takes BPDUs before any flow, and a VM that sends them can become the root of the spanning tree; other_config:stp-enable=false or rstp-enable=false of its port keeps it from that")
+	}
 	for _, uuid := range b.Mirrors {
 		m := ovsdb.Get[mirrorRow](p, mirrorTable, uuid)
 		if m == nil {

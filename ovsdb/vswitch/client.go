@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -28,6 +30,9 @@ type Config struct {
 	// MaxOFPort is the highest OpenFlow port on which policy can be enforced.
 	// 0 means that there is no limit.
 	MaxOFPort int
+	// Exclusive says that one such Client at a time may change the bridge, by a
+	// lock in the server: see Bridge.Taken.
+	Exclusive bool
 	// Tables are the OpenFlow tables that Prepare names.
 	Tables []Table
 	// Logger may be nil.
@@ -45,7 +50,9 @@ type Status = ovsdb.Status
 type Client struct {
 	config    Config
 	db        *ovsdb.Client
+	lock      *ovsdb.Lock // nil: none is needed
 	snapshots chan Snapshot
+	owed      atomic.Bool // ovs-vswitchd may not have applied what Prepare wrote
 
 	mu      sync.Mutex
 	last    Snapshot // the last one delivered; Seq is 0 if none was
@@ -77,13 +84,38 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{config: config, db: db, snapshots: make(chan Snapshot, 1), moved: make(chan struct{})}, nil
+	c := &Client{config: config, db: db, snapshots: make(chan Snapshot, 1), moved: make(chan struct{})}
+	if config.Exclusive {
+		if c.lock, err = ovsdb.NewLock(config.Endpoint, "ovs-sg "+config.Bridge); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
 }
+
+// lockPatience is how long the lock is waited for at the beginning, so that the
+// first snapshot tells whose the bridge is.
+const lockPatience = 500 * time.Millisecond
 
 // Run connects, follows the bridge and reconnects, until ctx ends; it returns
 // ctx.Err(). A server that is absent, goes away or talks nonsense is logged
 // and tried again after 50 ms, growing to 1 s. Run may run once at a time.
 func (c *Client) Run(ctx context.Context) error {
+	if c.lock != nil {
+		locking, stop := context.WithCancel(ctx)
+		answered, ended := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ended)
+			first := sync.OnceFunc(func() { close(answered) })
+			_ = c.lock.Run(locking, func() { first(); c.publish() })
+		}()
+		defer func() { stop(); <-ended }()
+		select {
+		case <-answered:
+		case <-time.After(lockPatience):
+		case <-ctx.Done():
+		}
+	}
 	return c.db.Run(ctx, func() { c.publish() })
 }
 
@@ -105,6 +137,7 @@ func (c *Client) publish() (seq uint64, ok bool) {
 		}
 	}
 	snap := newSnapshot(p, c.config)
+	snap.Bridge.Taken = c.lock != nil && c.lock.State() != ovsdb.LockHeld
 	if c.last.Seq > 0 && c.last.Equal(snap) {
 		return c.last.Seq, true
 	}

@@ -202,9 +202,9 @@ func TestPrepare(t *testing.T) {
 		t.Fatalf("without a bridge: %v", err)
 	}
 	addBridge(o)
-	// Table 6 is there with another name and a limit, table 7 shares its row
+	// Table 6 is there with a limit, table 7 shares its row
 	// with table 99, which is somebody else's.
-	o.vsctl("--", "--id=@a", "create", "Flow_Table", "name=old", "flow_limit=12345",
+	o.vsctl("--", "--id=@a", "create", "Flow_Table", "name=egress_remote", "prefixes=ct_nw_dst,ct_ipv6_dst", "flow_limit=12345", "groups=in_port",
 		"--", "--id=@b", "create", "Flow_Table", "name=shared",
 		"--", "set", "Bridge", bridge, "flow_tables:6=@a", "flow_tables:7=@b", "flow_tables:99=@b", "other_config:foo=bar")
 	if _, err := f.Prepare(patiently(t)); err != nil {
@@ -220,7 +220,8 @@ func TestPrepare(t *testing.T) {
 			{"get Flow_Table " + o.flowTable(0) + " prefixes", "[]"},
 			{"get Flow_Table " + o.flowTable(6) + " name", "egress_remote"},
 			{"get Flow_Table " + o.flowTable(6) + " prefixes", "[ct_ipv6_dst, ct_nw_dst]"},
-			{"get Flow_Table " + o.flowTable(6) + " flow_limit", "12345"},
+			{"get Flow_Table " + o.flowTable(6) + " flow_limit", "[]"},
+			{"get Flow_Table " + o.flowTable(6) + " groups", "[in_port]"},
 			{"get Flow_Table " + o.flowTable(7) + " name", "egress_rules"},
 			{"get Flow_Table " + o.flowTable(99) + " name", "shared"},
 		} {
@@ -262,8 +263,8 @@ func TestPrepare(t *testing.T) {
 		{"remove Bridge br0 other_config disable-in-band", `other_config:disable-in-band is "", not "true"`},
 		{"set Bridge br0 protocols=OpenFlow13", "protocols has no OpenFlow10; protocols has no OpenFlow14"},
 		{"set Bridge br0 protocols=OpenFlow10,OpenFlow13", "protocols has no OpenFlow14"},
-		{"remove Bridge br0 flow_tables 0", "names or prefixes (Flow_Table) of the tables classify"},
-		{"set Flow_Table " + o.flowTable(7) + " prefixes=[]", "names or prefixes (Flow_Table) of the tables egress_rules"},
+		{"remove Bridge br0 flow_tables 0", "names, prefixes or flow limits (Flow_Table) of the tables classify"},
+		{"set Flow_Table " + o.flowTable(7) + " prefixes=[]", "names, prefixes or flow limits (Flow_Table) of the tables egress_rules"},
 	} {
 		o.vsctl(strings.Fields(x.command)...)
 		unprepared(x.says)

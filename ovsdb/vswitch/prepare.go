@@ -34,14 +34,15 @@ type Prepared struct {
 // other_config:disable-in-band to true, so that Open vSwitch adds no flows of its
 // own, adds the versions of OpenFlow that are needed to protocols, unless that is
 // empty, and gives each of the configured tables a Flow_Table row with its name and
-// prefixes. What is right already is not written; when everything is right,
-// nothing is. The rows of other tables, and what else is set in a row
-// (flow_limit, groups, ...), stay.
+// prefixes and without a flow_limit, by which the switch would refuse or remove
+// flows. What is right already is not written; when everything is right, nothing
+// is. The rows of other tables, and what else is set in a row (groups, ...), stay.
 //
 // All changes are one transaction, which fails and is tried again if somebody
 // else changed the bridge meanwhile. It raises next_cfg as ovs-vsctl does, and
 // Prepare then waits until ovs-vswitchd has applied the changes, because a change
-// of fail_mode flushes all flows. Prepare waits for a connection if there is none.
+// of fail_mode flushes all flows; if it cannot, the next call waits for that, too.
+// Prepare waits for a connection if there is none.
 // The error wraps ErrNoBridge when there is no such bridge; when the connection
 // breaks meanwhile it is not known whether the changes were made: call it again.
 func (c *Client) Prepare(ctx context.Context) (Prepared, error) {
@@ -50,8 +51,10 @@ func (c *Client) Prepare(ctx context.Context) (Prepared, error) {
 		if refused, ok := errors.AsType[*ovsdb.TransactError](err); ok && refused.Kind == "timed out" {
 			continue // the wait operation has failed: the bridge has changed
 		}
-		if err == nil && len(done.Missing) > 0 {
-			err = c.WaitApplied(ctx)
+		if err == nil && c.owed.Load() {
+			if err = c.WaitApplied(ctx); err == nil {
+				c.owed.Store(false)
+			}
 		}
 		if err != nil {
 			return Prepared{}, fmt.Errorf("prepare bridge %s: %w", c.config.Bridge, err)
@@ -77,6 +80,7 @@ func (c *Client) prepare(ctx context.Context) (Prepared, error) {
 			if len(ops) == 0 {
 				return Prepared{UUID: b.UUID}, nil
 			}
+			c.owed.Store(true)
 			_, err := c.db.Transact(ctx, ops...)
 			return Prepared{UUID: b.UUID, Missing: missing}, err
 		}
@@ -155,7 +159,7 @@ func changes(p ovsdb.Picture, b *bridgeRow, tables []Table) (ops []ovsdb.Operati
 	for _, t := range tables {
 		ref := b.FlowTables[int(t.ID)]
 		have := ovsdb.Get[flowTableRow](p, flowTableTable, ref)
-		if have != nil && value(have.Name) == t.Name && slices.Equal(sorted(have.Prefixes), sorted(t.Prefixes)) {
+		if have != nil && value(have.Name) == t.Name && slices.Equal(sorted(have.Prefixes), sorted(t.Prefixes)) && have.FlowLimit == nil {
 			continue
 		}
 		wrong = append(wrong, t.Name)
@@ -168,7 +172,7 @@ func changes(p ovsdb.Picture, b *bridgeRow, tables []Table) (ops []ovsdb.Operati
 		numbers, refs[int(t.ID)] = append(numbers, int(t.ID)), ovsdb.UUID{GoUUID: name}
 	}
 	if len(wrong) > 0 {
-		missing = append(missing, "names or prefixes (Flow_Table) of the tables "+strings.Join(wrong, " "))
+		missing = append(missing, "names, prefixes or flow limits (Flow_Table) of the tables "+strings.Join(wrong, " "))
 	}
 	if len(refs) > 0 {
 		// The server collects a row that nothing refers to any more.
@@ -195,7 +199,7 @@ func (t Table) row() ovsdb.Row {
 	for _, p := range sorted(t.Prefixes) {
 		prefixes.GoSet = append(prefixes.GoSet, p)
 	}
-	return ovsdb.Row{"name": t.Name, "prefixes": prefixes}
+	return ovsdb.Row{"name": t.Name, "prefixes": prefixes, "flow_limit": ovsdb.Set{GoSet: []any{}}}
 }
 
 // sorted returns the set of the given texts in order.

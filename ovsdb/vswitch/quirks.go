@@ -2,6 +2,7 @@ package vswitch
 
 import (
 	"cmp"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -66,6 +67,56 @@ func QuirksOf(ovsVersion, datapathType string) Quirks {
 	v, ok := parseVersion(ovsVersion)
 	for _, q := range quirks {
 		*q.holds(&out) = !ok || v.compare(q.since) >= 0 && !v.has(q.fixed)
+	}
+	return out
+}
+
+// noCrash are the releases from which on a packet of the pipeline does not end
+// ovs-vswitchd: one that came from the controller or from nowhere, such as an
+// answer of Open vSwitch itself, that passes ct() and then NORMAL. Measured on
+// 2.15.0 with netdev; the code is the same for all datapaths
+// ("ofproto-dpif-xlate: Fix NULL pointer dereference in xlate_normal()").
+var noCrash = []version{{2, 13, 7}, {2, 14, 5}, {2, 15, 4}, {2, 16, 3}, {2, 17, 1}, {3, 0, 0}}
+
+// Unusable says why nothing can be enforced with a version of Open vSwitch;
+// empty if that is not known.
+func Unusable(ovsVersion string) string {
+	v, ok := parseVersion(ovsVersion)
+	if !ok || v.has(noCrash) {
+		return ""
+	}
+	var fixed []string
+	for _, f := range noCrash {
+		fixed = append(fixed, fmt.Sprintf("%d.%d.%d", f[0], f[1], f[2]))
+	}
+	return "a packet can crash this release (NULL pointer in xlate_normal); it is mended in " + strings.Join(fixed, ", ")
+}
+
+// needed are the features of a datapath that the pipeline needs, as
+// dpif/show-dp-features calls them.
+var needed = []string{
+	"Recirc", "CT state", "CT zone", "CT label", "CT orig tuple", "CT orig tuple for IPv6", "Conntrack clear",
+}
+
+// Missing returns the features that the pipeline needs and the datapath does not
+// have; features is the output of dpif/show-dp-features, with lines like "CT zone:
+// Yes", or of dpif/set-dp-features, with lines like "ct_zone (CT zone) : [run
+// time]:true, [boot time]:true". What the output does not mention is not missing.
+func Missing(features string) (out []string) {
+	lacks := map[string]bool{}
+	for line := range strings.Lines(features) {
+		if name, ok := strings.CutSuffix(strings.TrimSpace(line), ": No"); ok {
+			lacks[name] = true
+		}
+		if name, _, ok := strings.Cut(line, ") : [run time]:false"); ok {
+			_, name, _ = strings.Cut(name, " (")
+			lacks[name] = true
+		}
+	}
+	for _, name := range needed {
+		if lacks[name] {
+			out = append(out, name)
+		}
 	}
 	return out
 }

@@ -51,6 +51,8 @@ type (
 		Mirrors       []string          `ovsdb:"mirrors"`
 		Protocols     []string          `ovsdb:"protocols"`
 		McastSnooping bool              `ovsdb:"mcast_snooping_enable"`
+		STP           bool              `ovsdb:"stp_enable"`
+		RSTP          bool              `ovsdb:"rstp_enable"`
 	}
 	mirrorRow struct {
 		UUID       string  `ovsdb:"_uuid"`
@@ -59,9 +61,10 @@ type (
 		OutputVLAN *int    `ovsdb:"output_vlan"`
 	}
 	flowTableRow struct {
-		UUID     string   `ovsdb:"_uuid"`
-		Name     *string  `ovsdb:"name"`
-		Prefixes []string `ovsdb:"prefixes"`
+		UUID      string   `ovsdb:"_uuid"`
+		Name      *string  `ovsdb:"name"`
+		Prefixes  []string `ovsdb:"prefixes"`
+		FlowLimit *int     `ovsdb:"flow_limit"`
 	}
 	portRow struct {
 		UUID       string   `ovsdb:"_uuid"`
@@ -118,7 +121,7 @@ func (r *mirrorRow) CloneModel() ovsdb.Model {
 
 func (r *flowTableRow) CloneModel() ovsdb.Model {
 	c := *r
-	c.Name, c.Prefixes = pointer(r.Name), slices.Clone(r.Prefixes)
+	c.Name, c.Prefixes, c.FlowLimit = pointer(r.Name), slices.Clone(r.Prefixes), pointer(r.FlowLimit)
 	return &c
 }
 

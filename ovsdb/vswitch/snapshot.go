@@ -21,6 +21,9 @@ type Snapshot struct {
 	OVSVersion string
 	// Ports has one entry per interface of the bridge, sorted by Name.
 	Ports []Port
+	// Absent are the configured uplinks that name neither an interface nor a
+	// port of the bridge.
+	Absent []string
 	// Bypasses says, in a phrase each, by which settings of the bridge packets
 	// get around the flows.
 	Bypasses []string
@@ -31,11 +34,8 @@ func (s Snapshot) Equal(t Snapshot) bool {
 	return s.Bridge == t.Bridge &&
 		s.OVSVersion == t.OVSVersion &&
 		slices.EqualFunc(s.Ports, t.Ports, Port.Equal) &&
-		slices.Equal(s.Bypasses, t.Bypasses)
+		slices.Equal(s.Absent, t.Absent) && slices.Equal(s.Bypasses, t.Bypasses)
 }
-
-// Quirks are those of the bridge's datapath in the version of Open vSwitch.
-func (s Snapshot) Quirks() Quirks { return QuirksOf(s.OVSVersion, s.Bridge.DatapathType) }
 
 // Bridge is the Bridge row that is followed.
 type Bridge struct {
@@ -52,6 +52,9 @@ type Bridge struct {
 	DatapathType string
 	// FailMode is "secure", "standalone" or "" (standalone).
 	FailMode string
+	// Taken tells that another Client may change the bridge, and this one must
+	// not: that one holds the lock.
+	Taken bool
 	// Unprepared says what Prepare would change, in a phrase; "" when it would
 	// change nothing.
 	Unprepared string
@@ -139,6 +142,11 @@ func newSnapshot(p ovsdb.Picture, config Config) Snapshot {
 			Unprepared: strings.Join(missing, "; "), Controllers: len(row.Controllers),
 		}
 		snap.Ports = newPorts(p, row.Ports, config)
+		for _, name := range config.Uplinks {
+			if !slices.ContainsFunc(snap.Ports, func(p Port) bool { return p.Name == name || p.PortName == name }) {
+				snap.Absent = append(snap.Absent, name)
+			}
+		}
 		snap.Bypasses = bypasses(p, row, snap.Ports)
 	}
 	return snap

@@ -161,7 +161,7 @@ func (d *diskTest) unsaved(want int) {
 	var got int
 	var warnings []string
 	for end := time.Now().Add(deadline); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		status, _ := d.Status(true)
+		status, _ := d.Status(1000)
 		got, warnings = status.Unsaved, status.Warnings
 		if got == want && (want > 0) == (len(warnings) > 0) {
 			return
@@ -275,11 +275,11 @@ func TestKeeperLetsGoOfWhatIsSaved(t *testing.T) {
 func TestDiskThatHangs(t *testing.T) {
 	s := newSourceTest(t, false, nil)
 	s.keeper.writing = time.Now().Add(-slowDisk / 2)
-	if status, _ := s.Status(false); status.Unsaved > 0 || len(status.Warnings) > 0 {
+	if status, _ := s.Status(0); status.Unsaved > 0 || len(status.Warnings) > 0 {
 		t.Errorf("after a while: %+v", status)
 	}
 	s.keeper.writing = time.Now().Add(-2 * slowDisk)
-	if status, _ := s.Status(false); status.Unsaved != 1 || !strings.Contains(strings.Join(status.Warnings, ""), "writing has taken 20s") {
+	if status, _ := s.Status(0); status.Unsaved != 1 || !strings.Contains(strings.Join(status.Warnings, ""), "writing has taken 20s") {
 		t.Errorf("after a long while: %+v", status)
 	}
 }

@@ -119,7 +119,7 @@ func (s *Source) Updates() <-chan policy.Update { return s.updates }
 func (s *Source) Sync(ctx context.Context) (uint64, error) { return s.watcher.Sync(ctx) }
 
 // Status implements policy.Source.
-func (s *Source) Status(all bool) (policy.SourceStatus, bool) {
+func (s *Source) Status(most int) (policy.SourceStatus, bool) {
 	var status policy.SourceStatus
 	status.Unsaved, status.Warnings = s.stateStatus()
 	if !s.delivered.Load() && !s.unseen.Load() {
@@ -142,7 +142,7 @@ func (s *Source) Status(all bool) (policy.SourceStatus, bool) {
 			status.Rejected++
 		}
 	}
-	if all {
+	if status.Accepted <= most {
 		status.Units = s.tracker.Status()
 	}
 	return status, true

@@ -284,7 +284,7 @@ func TestSourceStatus(t *testing.T) {
 		if guarded {
 			s.next()
 		}
-		if status, ok := s.Status(true); ok {
+		if status, ok := s.Status(9); ok {
 			t.Errorf("guarded %v: status before the first update: %+v", guarded, status)
 		}
 		s.find("", File{Name: "a.yaml", Data: []byte("{")}, group("b.yaml", "new"), File{Name: "c.yaml", Data: []byte("{")})
@@ -292,18 +292,18 @@ func TestSourceStatus(t *testing.T) {
 			t.Errorf("guarded %v: update %+v", guarded, u)
 		}
 		s.expect("in force", s.groups(), "a.yaml=old b.yaml=new")
-		for _, all := range []bool{false, true} {
-			status, ok := s.Status(all)
+		for _, most := range []int{0, 1, 9} {
+			status, ok := s.Status(most)
 			var units []string
 			for _, u := range status.Units {
 				units = append(units, u.Name+" "+u.State.String())
 			}
 			want := "a.yaml kept, c.yaml rejected"
-			if all {
+			if most > 0 {
 				want = "a.yaml kept, b.yaml accepted, c.yaml rejected"
 			}
 			if got := strings.Join(units, ", "); !ok || got != want || status.Accepted != 1 || status.Kept != 1 || status.Rejected != 1 {
-				t.Errorf("guarded %v, all %v: %v %+v", guarded, all, ok, status)
+				t.Errorf("guarded %v, most %v: %v %+v", guarded, most, ok, status)
 			}
 		}
 	}
@@ -324,7 +324,7 @@ func TestSourceErrors(t *testing.T) {
 	if _, err := sync(); err == nil {
 		t.Error("a directory that was never there can be read")
 	}
-	if _, ok := s.Status(true); ok {
+	if _, ok := s.Status(9); ok {
 		t.Error("there is a status")
 	}
 	must(os.Mkdir(dir, 0o700))

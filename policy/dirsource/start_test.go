@@ -82,7 +82,7 @@ func TestDamagedCopies(t *testing.T) {
 		}
 		s = openSourceTest(t, s.cfg)
 		warnings := func() string {
-			status, _ := s.Status(true)
+			status, _ := s.Status(1000)
 			return strings.Join(status.Warnings, "\n")
 		}
 		const left = "a.yaml.accepted: does not have its checksum"
@@ -108,7 +108,7 @@ func TestManyDamagedCopies(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	status, _ := openSourceTest(t, s.cfg).Status(true)
+	status, _ := openSourceTest(t, s.cfg).Status(1000)
 	if n := len(status.Warnings); n != 21 || !strings.Contains(status.Warnings[20], "80 more") {
 		t.Errorf("%d warnings: %q", n, status.Warnings)
 	}

@@ -79,6 +79,30 @@ func old(h *host) {
 	}
 }
 
+// limit has the switch keep one flow in each table of the agent.
+func limit(h *host) {
+	h.t.Helper()
+	out, err := h.ovs.Vsctl("--bare", "--columns=_uuid", "list", "Flow_Table")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, row := range strings.Fields(out) {
+		vsctl("set", "Flow_Table", row, "flow_limit=1", "overflow_policy=evict")(h)
+	}
+}
+
+// expires replaces a flow by one that is the same but for a timeout.
+func expires(h *host) {
+	h.t.Helper()
+	for l := range strings.Lines(h.flows()) {
+		if match, actions, ok := strings.Cut(strings.TrimSpace(l), " actions="); ok && strings.Contains(match, "table=12, priority=0") {
+			ofctl("add-flow", match+",hard_timeout=600,actions="+actions)(h)
+			return
+		}
+	}
+	h.t.Fatal("no such flow")
+}
+
 var drifts = []drift{
 	{"flows deleted", ofctl("del-flows"), "gone", false, true},
 	{"flows of a table deleted", ofctl("del-flows", "table=2"), "gone", false, true},
@@ -87,6 +111,7 @@ var drifts = []drift{
 	{"flow added with the agent's cookie", ofctl("add-flow", "cookie=0x5e62000000000000,table=12,priority=65000,actions=goto_table:13"), "too many", true, false},
 	{"flow replaced under another cookie", ofctl("add-flow", "cookie=7,table=12,priority=0,actions=goto_table:13"), "gone", true, false},
 	{"flows modified", ofctl("mod-flows", "table=12,actions=goto_table:13"), "changed", true, false},
+	{"flow that expires", expires, "changed", false, false},
 	{"old flows put back", old, "too many", true, false},
 	{"fail_mode standalone", vsctl("set", "Bridge", "br0", "fail_mode=standalone"), "fail_mode is", true, false},
 	{"fail_mode cleared", vsctl("clear", "Bridge", "br0", "fail_mode"), "fail_mode is", true, false},
@@ -96,6 +121,7 @@ var drifts = []drift{
 	{"bridge added anew", readd, "bridge was deleted", true, false},
 	{"another protocol", vsctl("set", "Bridge", "br0", "protocols=OpenFlow13"), "protocols has no", false, false},
 	{"tables without names", vsctl("clear", "Bridge", "br0", "flow_tables"), "Flow_Table", false, false},
+	{"tables with a limit", limit, "flow limits", false, false},
 	{"in-band control", vsctl("remove", "Bridge", "br0", "other_config", "disable-in-band", "--", "set-manager", "ptcp:0:127.0.0.1"), "disable-in-band", false, false},
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // protocolHost starts two VMs in groups of their own and a host outside.
-func protocolHost(t *testing.T) *host {
+func protocolHost(t *testing.T, args ...string) *host {
 	h := newHost(t, testbed.Options{})
 	h.vm("a", 31)
 	h.vm("b", 32)
@@ -35,7 +35,7 @@ spec:
     securityGroups: {securityGroupMemberships: [{name: bSG}]}
 `)
 	h.rules("{direction: Egress}", "")
-	h.start()
+	h.start(args...)
 	h.wait()
 	return h
 }

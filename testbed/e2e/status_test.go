@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -146,6 +147,41 @@ func TestWaitForHeld(t *testing.T) {
 	}
 	if _, stderr, code := runCLI(t, wait...); code != 0 {
 		t.Errorf("after the release: exit %d, %s", code, stderr)
+	}
+}
+
+// A change after which every VM has lost its addresses, or is in another VPC, is
+// held like one that takes all rules: what is allowed goes on until the release.
+func TestHeldReach(t *testing.T) {
+	vms := streamVMs + "---" + clientIn("clientSG") // one file, so that one change is one
+	for name, changed := range map[string]string{
+		"addresses": regexp.MustCompile(`ipAddresses: \[.*?\]`).ReplaceAllString(vms, "ipAddresses: []"),
+		"VPC":       strings.Replace(vms, "fd00:1::/64\"", "fd00:1::/64\", vpcRef: {name: elsewhere}", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, testbed.Options{})
+			h.vm("server", 21)
+			h.vm("client", 22)
+			h.vm("other", 23)
+			h.write("vms.yaml", vms)
+			h.write("groups.yaml", clientGroups)
+			h.write("server.yaml", serverGroup(fromClients))
+			h.start("--max-revoke=90")
+			h.wait()
+			other, server := h.vms["other"], h.vms["server"]
+			allowed, match := other.To(server, server.Addr4()).UDP(5000, 7001, []byte("allowed")), ipProto(testbed.ProtoUDP, other.Addr4())
+			h.arrives("other", "server", true, match, allowed)
+			h.write("vms.yaml", changed)
+			if s, err := h.status("--wait"); err == nil || s.State != "held" {
+				t.Fatalf("%s, %v", s.State, err)
+			}
+			h.arrives("other", "server", true, match, allowed)
+			if _, stderr, code := runCLI(t, "release", "--control", h.path("control.sock")); code != 0 {
+				t.Fatalf("release: exit %d, %s", code, stderr)
+			}
+			h.inForce()
+			h.arrives("other", "server", name != "addresses", match, allowed) // the VPC is that of both
+		})
 	}
 }
 

@@ -30,6 +30,15 @@ type appctl struct {
 	done map[string]int // commands that were carried out
 	// treat, if set, decides about a command: after false, appctl hangs up.
 	treat func(command string) bool
+	// change, if set, changes the answer to a command.
+	change func(command, text string) string
+}
+
+// alter sets change.
+func (a *appctl) alter(change func(command, text string) string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.change = change
 }
 
 func newAppctl(h *host) *appctl {
@@ -83,6 +92,9 @@ func (a *appctl) serve(conn net.Conn, real func() string) {
 		}
 		a.mu.Lock()
 		a.done[req.Method]++
+		if a.change != nil {
+			text = a.change(req.Method, text)
+		}
 		a.mu.Unlock()
 		reply, _ := json.Marshal(map[string]any{"id": req.ID, "result": text, "error": nil})
 		if _, err := conn.Write(reply); err != nil {
@@ -121,6 +133,7 @@ func (a *appctl) times(command string) int {
 // datapath goes on with mixed-up megaflows.
 func TestPurgeIsNotForgotten(t *testing.T) {
 	h := newHost(t, testbed.Options{})
+	h.setVersion("3.1.0")
 	h.vm("server", 21)
 	h.write("vms.yaml", streamVMs)
 	h.write("groups.yaml", clientGroups)
