@@ -29,6 +29,8 @@ func (d *scriptedDaemon) Describe(context.Context) (version, features string, er
 	return d.version, d.features, d.err
 }
 
+func (d *scriptedDaemon) SmallFragments(context.Context, string) error { return nil }
+
 func (d *scriptedDaemon) FlushFDB(context.Context) error { return nil }
 
 func (d *scriptedDaemon) LimitConnections(context.Context, string, map[uint16]uint32) error {

@@ -23,7 +23,8 @@ type dialled struct {
 // earlyLife is how long the flows that were found early are believed.
 const earlyLife = 5 * time.Second
 
-// prepareTimeout is how long OVSDB is waited for, which is local and quick.
+// prepareTimeout is how long OVSDB and the control socket of ovs-vswitchd are waited
+// for, which are local and quick.
 const prepareTimeout = 2 * time.Second
 
 // againTimeout is how long OVSDB is waited for while the flows have to be looked
@@ -83,8 +84,26 @@ func (e *enforcer) connect(ctx context.Context, ports *vswitch.Snapshot) error {
 		e.flowsDrifted(e.watch.compare(e.believed, e.installed, e.foreign))
 	}
 	e.believed, e.watch.told = nil, false
+	e.smallFragments(ctx, ports)
 	return nil
 }
+
+// smallFragments asks a switch that has just started for small fragments. If it does
+// not take them, nothing is lost but these.
+func (e *enforcer) smallFragments(ctx context.Context, ports *vswitch.Snapshot) {
+	e.fragments = ""
+	if e.cfg.Daemon == nil || !e.quirks(ports).HoldsFragments {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
+	defer cancel()
+	if err := e.cfg.Daemon.SmallFragments(ctx, ports.Bridge.DatapathType); err != nil {
+		e.fragments = fragmentsNote + ": " + err.Error()
+		e.log.Warn(fragmentsNote, zap.Error(err))
+	}
+}
+
+const fragmentsNote = "small fragments (before the last: less than 1,200 bytes of IPv4, 1,280 of IPv6) do not pass"
 
 // prepare sets the bridge up in OVSDB. It says what was missing.
 func (e *enforcer) prepare(ctx context.Context, patience time.Duration) (missing []string, err error) {

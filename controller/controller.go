@@ -78,6 +78,9 @@ type Daemon interface {
 	// FullZones returns the zones that have as many connections as they may
 	// have, in order.
 	FullZones(ctx context.Context, datapathType string) ([]uint16, error)
+	// SmallFragments makes the connection tracking of a userspace datapath take
+	// fragments as small as it can, and makes sure that it does.
+	SmallFragments(ctx context.Context, datapathType string) error
 }
 
 // Database is the bridge in OVSDB.

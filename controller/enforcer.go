@@ -54,6 +54,8 @@ type enforcer struct {
 	// revalidated: the datapath has followed the last change of flows.
 	revalidated bool
 	flushes     flushes
+	// fragments says why small fragments do not pass; empty if they do.
+	fragments string
 
 	activity *activity
 }

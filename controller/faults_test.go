@@ -147,6 +147,10 @@ func (d faultyDaemon) FullZones(context.Context, string) ([]uint16, error) {
 
 func (d faultyDaemon) FlushFDB(context.Context) error { return d.f.at("flush fdb") }
 
+func (d faultyDaemon) SmallFragments(context.Context, string) error {
+	return d.f.at("small fragments")
+}
+
 func (d faultyDaemon) Turn(context.Context) error { return d.f.at("turn") }
 
 func (d faultyDaemon) AwaitRound(ctx context.Context, nudge, _ func(context.Context) error) error {

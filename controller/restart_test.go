@@ -253,6 +253,8 @@ func (s *settler) Describe(context.Context) (version, features string, err error
 
 func (s *settler) FlushFDB(context.Context) error { return nil }
 
+func (s *settler) SmallFragments(context.Context, string) error { return nil }
+
 func (s *settler) Turn(ctx context.Context) error {
 	if hang := s.hang.Load(); hang != nil {
 		close(*hang)

@@ -195,6 +195,9 @@ func (c *Controller) status() control.Status {
 		if c.enforcer.quirks(c.ports).StaleMegaflows {
 			s.Notes = append(s.Notes, purgeNote)
 		}
+		if c.enforcer.fragments != "" {
+			s.Notes = append(s.Notes, c.enforcer.fragments)
+		}
 	}
 	return s
 }

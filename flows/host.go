@@ -11,7 +11,7 @@ type Host struct {
 	Infra []InfraPort
 	// Userspace says that the datapath is Open vSwitch's own (datapath_type
 	// netdev) and not the kernel's. The userspace datapath hands out fragments of
-	// other packets together with any packet that is committed.
+	// other packets together with any packet that is tracked or committed.
 	Userspace bool
 	// DHCPServers are addresses of servers of DHCP and DHCPv6 that a VM may ask
 	// without a rule, besides asking all of them. They do not change.

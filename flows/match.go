@@ -192,6 +192,12 @@ func Port(f Field, value, mask uint16) Term {
 // Byte matches one of the fields of one byte.
 func Byte(f Field, v uint8) Term { return Term{field: f, value: []byte{v}} }
 
+// Fragment matches every fragment of a packet.
+func Fragment() Term { return Term{FieldIPFrag, []byte{fragAny}, []byte{fragAny}} }
+
+// Unfragmented matches the packets that are no fragments.
+func Unfragmented() Term { return Byte(FieldIPFrag, 0) }
+
 // LaterFragment matches every fragment of a packet but the first.
 func LaterFragment() Term { return Byte(FieldIPFrag, fragAny|fragLater) }
 

@@ -110,7 +110,12 @@ const (
 	NDListener             // multicast listener discovery, to be looked at
 	NDRouter               // a router advertisement, to be looked at
 	NDLocal                // it has not left the link: hop limit and source are right
+	NDPiece                // from TableRole on: a fragment that is compared with the registers
+	NDOwn       = 0x8      // and whose registers are those of its sender
 )
+
+// CommitPassed, in RegCommit, says that a fragment has been through the commit.
+const CommitPassed = 4
 
 // Values of RegFlood.
 const (
@@ -156,7 +161,8 @@ func (c Cause) String() string {
 const (
 	MaxOFPort = 0x7fff // the highest ofport that is a zone
 	zoneLocal = 0x8000
-	// ZoneFlood is for multicast from outside; nothing is ever committed in it.
+	// ZoneFlood, with the VLAN, is for multicast from outside; nothing is ever
+	// committed in it.
 	ZoneFlood = 0xf000
 )
 

@@ -54,6 +54,30 @@ func datapath(datapathType string) string {
 	return datapathType + "@ovs-" + datapathType
 }
 
+// smallest is the least size of a fragment that connection tracking of the userspace
+// datapath can be made to take, the last of a datagram aside.
+const smallest = "400"
+
+// SmallFragments implements controller.Daemon.
+func (v vswitchd) SmallFragments(ctx context.Context, datapathType string) error {
+	name := datapath(datapathType)
+	for _, family := range []string{"v4", "v6"} {
+		if _, err := v.Call(ctx, "dpctl/ipf-set-min-frag", name, family, smallest); err != nil {
+			return err
+		}
+	}
+	status, err := v.Call(ctx, "dpctl/ipf-get-status", name)
+	if err != nil {
+		return err
+	}
+	for _, family := range []string{"v4", "v6"} {
+		if want := "min " + family + " frag size: " + smallest; !strings.Contains(status, want+"\n") {
+			return fmt.Errorf("dpctl/ipf-get-status %s: no %q", name, want)
+		}
+	}
+	return nil
+}
+
 // LimitConnections implements controller.Daemon.
 func (v vswitchd) LimitConnections(ctx context.Context, datapathType string, limits map[uint16]uint32) error {
 	set, del := []string{datapath(datapathType)}, []string{}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ovs-sg/ovs-sg/flows"
 	"github.com/ovs-sg/ovs-sg/policy"
 )
 
@@ -195,4 +196,66 @@ func TestExactInfrastructure(t *testing.T) {
 			ask("with rules, "+test.name, test.flow, test.want)
 		}
 	}
+}
+
+// multicast draws a frame for many hosts, preferably one that some VM gets.
+func (p *prober) multicast() (ks []packet) {
+	for range one(p.dice, 1, 25) {
+		ks = p.toMany()
+		if len(ks) > 0 && slices.ContainsFunc(p.l.want(ks[0]).outputs, func(o output) bool { return p.l.endpoint(o.ofport) != nil }) {
+			break
+		}
+	}
+	return ks
+}
+
+func (p *prober) toMany() []packet {
+	v6 := p.odds(3)
+	to := one(p.dice, netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("255.255.255.255"), netip.MustParseAddr("224.0.0.5"))
+	mac := policy.MAC{1, 0, 0x5e, 1, 2, 3}
+	if v6 {
+		to, mac = one(p.dice, netip.MustParseAddr("ff02::fb"), netip.MustParseAddr("ff05::2")), policy.MAC{0x33, 0x33, 0, 0, 0, 0xfb}
+	}
+	if p.odds(3) || to == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		mac = policy.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	}
+	if p.odds(3) { // a unicast address in a frame for many
+		to = one(p.dice, p.addrs[v6]...)
+	}
+	from := p.outside(v6)
+	network := one[uint16](p.dice, 0, 10, 20, 30)
+	if p.odds(2) {
+		n, ok := p.local(int(network), v6)
+		if !ok {
+			return nil
+		}
+		from = n
+	}
+	k := p.frame(from, end{addr: to, mac: mac}, network)
+	k.proto, k.sport, k.dport = p.service(v6)
+	k.conn = tuple{k.src, k.dst, k.proto, k.sport, k.dport}
+	k.state, k.later = "new", hasPorts(k.proto) && p.odds(5)
+	ks := []packet{k}
+	group := to.IsMulticast() || to == netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	if from.e != nil {
+		k.label.Orig, k.label.OrigEpoch = p.side(from.ofport(), policy.Egress, p.l.evaluate(from.ofport(), 0, k.conn).Egress.Allowed)
+		k.state = one(p.dice, "new", "est")
+		ks = append(ks, k)
+	}
+	if from.e == nil && group { // a state and a label as of an open connection
+		k.state = one(p.dice, "est|rpl", "rel")
+		ks = append(ks, k)
+	}
+	if from.e != nil && !group { // an answer in a frame for many
+		k.conn = tuple{k.dst, k.src, k.proto, k.dport, k.sport}
+		if !hasPorts(k.proto) {
+			k.conn = tuple{k.dst, k.src, k.proto, k.sport, k.dport}
+		}
+		if k.proto == flows.ProtoUDP && slices.Contains(dhcpPorts, k.conn.dport) {
+			return ks
+		}
+		k.label, k.state = flows.Label{}, "est|rpl"
+		ks = append(ks, k)
+	}
+	return ks
 }

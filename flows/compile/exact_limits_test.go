@@ -96,14 +96,21 @@ func shuffle[T any](d dice, s []T) {
 // lines.
 func bulk(rules iter) *world {
 	w := &world{epochs: map[uint16]uint32{1: 1, 2: 1}}
-	g := worldGroup{ns: "default", name: "web"}
+	const most = 30000 // rules in a document, which holds so many fields at most
+	w.groups = []worldGroup{{ns: "default", name: "web"}}
+	names := []string{"web"}
 	for line := range rules {
+		g := &w.groups[len(w.groups)-1]
+		if len(g.rules) == most {
+			names = append(names, fmt.Sprintf("web%d", len(w.groups)))
+			w.groups = append(w.groups, worldGroup{ns: "default", name: names[len(names)-1]})
+			g = &w.groups[len(w.groups)-1]
+		}
 		g.rules = append(g.rules, worldRule{yaml: line})
 	}
-	w.groups = []worldGroup{g}
 	for i := range 2 {
 		id := fmt.Sprintf("v%d", i+1)
-		w.vms = append(w.vms, worldVM{ns: "default", name: id, groups: []string{"web"},
+		w.vms = append(w.vms, worldVM{ns: "default", name: id, groups: slices.Clone(names),
 			ifaces: []worldIface{{id: id, addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 9, 9, byte(i + 1)})}}}})
 	}
 	w.vifs = []policy.VIF{{Name: "vm1", OFPort: 1, IfaceID: "v1", MAC: hostPorts[0].mac}}

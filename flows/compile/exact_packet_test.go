@@ -236,15 +236,31 @@ func (l *loaded) judge(k packet, network, from, to uint16) judgement {
 	// Only the ends of a connection speak about it.
 	stranger := k.related() && (orig != 0 && k.label.Orig != uint32(orig) || resp != 0 && k.label.Resp != uint32(resp))
 	j.allowed = egress && ingress && k.state != "inv" && !stranger
-	if l.w.userspace && k.later && k.to[0]&1 == 0 && !k.related() && k.state != "inv" {
-		// A later fragment has the fate of the first: the commit holds it until
-		// the first comes.
-		j.allowed = true
+	piece := l.w.userspace && k.later
+	if piece {
+		j.fragment(k, from)
 	}
-	if j.allowed && stale && !k.related() {
+	if j.allowed && (stale || piece) && !k.related() {
 		j.commit = fmt.Sprintf("%d %s", j.zone, label)
 	}
 	return j
+}
+
+// fragment judges a later fragment on the userspace datapath. It has the fate of the
+// first: the commit holds it until the first comes.
+func (j *judgement) fragment(k packet, from uint16) {
+	if k.to[0]&1 == 0 && k.state != "inv" {
+		j.allowed = true
+	}
+	port, client := k.conn.dport, uint16(68)
+	if k.replies() {
+		port = k.conn.sport
+	}
+	if k.src.Is6() {
+		client = 546
+	}
+	guarded := from != 0 && k.conn.proto == flows.ProtoUDP && port == client
+	j.allowed = j.allowed && !k.related() && !guarded
 }
 
 func (j judgement) why() string {

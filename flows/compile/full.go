@@ -47,7 +47,7 @@ func fullWith(in Input, hash func(string) uint64) (*flows.Set, error) {
 		if err := checkOFPort(e); err != nil {
 			return nil, err
 		}
-		pipeline.Endpoint(e, c.emit)
+		pipeline.Endpoint(e, in.Host, c.emit)
 		pipeline.ClassOfPort(e.OFPort, c.class[c.classes[e.OFPort].String()], c.emit)
 		networks[e.Tag] = append(networks[e.Tag], e.OFPort)
 	}

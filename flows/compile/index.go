@@ -218,7 +218,7 @@ func (ix *flowIndex) endpoints(c *Compiler, ch policy.ModelChange) {
 		if e.After != nil {
 			port, vlan := e.After.OFPort, e.After.Tag
 			var now []flows.Flow
-			pipeline.Endpoint(e.After, flows.Collect(&now))
+			pipeline.Endpoint(e.After, c.host, flows.Collect(&now))
 			pipeline.ClassOfPort(port, ix.classes[c.epochs.ofPort[port]].number.number, flows.Collect(&now))
 			vlans[vlan] = true
 			ix.networkPorts[vlan] = append(ix.networkPorts[vlan], port)

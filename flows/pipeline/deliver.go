@@ -9,7 +9,8 @@ import (
 // deliver emits the frame of the table, which is all of it.
 func (f frame) deliver() {
 	t := flows.TableDeliver
-	if f.userspace { // see fragments
+	f.strayFragments(t, deliverFragment)
+	if f.userspace { // a packet that is committed is looked at once more
 		f.deny(t, deliverInvalid, flows.NewMatch(flows.CT(flows.CTTrk|flows.CTInv, 0)), flows.CauseInvalid)
 	}
 	// Only a packet that opens a connection is for many. An answer or an ICMP

@@ -13,7 +13,10 @@ import (
 const floodChunk = 400
 
 // flood emits the frame of the table.
-func (f frame) flood() { f.add(flows.TableFlood, tableMiss, flows.Match{}, flows.Drop) }
+func (f frame) flood() {
+	f.strayFragments(flows.TableFlood, floodFragment, flows.RegIs(flows.RegFlood, flows.FloodCopy))
+	f.add(flows.TableFlood, tableMiss, flows.Match{}, flows.Drop)
+}
 
 // floodNetwork emits the list of copies for a multicast frame in a network: one
 // for each VM, then, with RegDst 0, the one for the infrastructure. That one comes
@@ -40,10 +43,11 @@ func floodNetwork(vlan uint16, ports []uint16, emit flows.Emitter) {
 		as = append(as, flows.Load(flows.Whole(flows.FieldMetadata), uint64(i+1)))
 		emit(flows.TableFlood, floodList, cookie, flows.NewMatch(match...), flows.Drop,
 			append(as[:len(as):len(as)], flows.Resubmit(uint8(flows.TableFlood)))...)
-		// Recirculation, which tracking brings about, starts counting anew.
+		// Recirculation, which tracking brings about, starts counting anew. No
+		// fragment comes out of it, see strayFragments.
 		for _, family := range families {
 			emit(flows.TableFlood, floodRecirculate, cookie, with(match, family, flows.RegIs(flows.RegFlood, flows.FloodCopy)), flows.Drop,
-				append(as[:len(as):len(as)], flows.Track(flows.Low(flows.RegZone, 16), uint8(flows.TableFlood)))...)
+				append(as[:len(as):len(as)], flows.SetReg(flows.RegND, 0), flows.Track(flows.Low(flows.RegZone, 16), uint8(flows.TableFlood)))...)
 		}
 	}
 }

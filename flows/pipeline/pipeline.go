@@ -53,12 +53,15 @@ func Infra(p flows.InfraPort, emit flows.Emitter) { classifyInfra(p, emit) }
 // Endpoint emits the flows of one VM port: what the VM may send, how frames find
 // the VM, the counters of denied packets. The flows of the port's class come from
 // ClassOfPort.
-func Endpoint(e *policy.Endpoint, emit flows.Emitter) {
+func Endpoint(e *policy.Endpoint, h flows.Host, emit flows.Emitter) {
 	cookie := flows.NewCookie(flows.KindPort, uint64(e.OFPort))
 	if !e.MAC.IsZero() {
 		classifyEndpoint(e, cookie, emit)
 		dispatchEndpoint(e, cookie, emit)
 		spoofGuardEndpoint(e, cookie, emit)
+		if h.Userspace {
+			roleEndpoint(e, cookie, emit)
+		}
 	}
 	denyEndpoint(e, cookie, emit)
 }

@@ -58,6 +58,15 @@ const (
 const (
 	roleInvalid = 110
 	roleKnown   = 100
+	// Fragments, userspace datapath.
+	roleOwn     = 98 // the registers are those of its sender
+	roleZone    = 97 // another zone than that of the registers
+	roleOutside = 96 // the registers are those of a packet from outside
+	roleGuard   = 95 // a piece of what only servers send
+	roleSender  = 94 // the MAC is that of the VM in the registers
+	roleForeign = 93 // any other
+	roleRelated = 92 // a piece of an ICMP error
+	rolePiece   = 90 // to be looked at
 )
 
 // 5 and 9, egress_est and ingress_est.
@@ -89,15 +98,19 @@ const (
 
 // 13 commit.
 const (
-	commitNever   = 120 // flooded copies, multicast from outside
-	commitCurrent = 115 // the connection's label is up to date
-	commitJudged  = 110 // a multicast frame, which must stay tracked
-	commitStale   = 100
+	commitNever    = 120 // flooded copies, multicast from outside
+	commitFragment = 118 // a fragment, userspace datapath
+	commitPassed   = 117 // a fragment that comes from there, judged at the present epochs
+	commitAgain    = 116 // and any other that comes from there
+	commitCurrent  = 115 // the connection's label is up to date
+	commitJudged   = 110 // a multicast frame, which must stay tracked
+	commitStale    = 100
 )
 
 // 14 deliver.
 const (
-	deliverInvalid      = 200 // a fragment let go as invalid, userspace datapath
+	deliverInvalid      = 210 // invalid by the commit, userspace datapath
+	deliverFragment     = 200 // a fragment with the registers of another packet, userspace datapath
 	deliverFlood        = 140 // opens a connection with many
 	deliverFloodOutside = 130 // the infrastructure had its own
 	deliverBack         = 120 // from outside to outside
@@ -108,6 +121,7 @@ const (
 
 // 15 flood.
 const (
+	floodFragment    = 120 // as deliverFragment
 	floodRecirculate = 110 // a part of a long list, judged copies
 	floodList        = 100
 )

@@ -19,13 +19,8 @@ func (f frame) rules(s side) {
 	}
 }
 
-// fragments adds what the userspace datapath needs for fragments. The kernel's
-// datapath puts datagrams together before anything looks at them.
-//
-// The userspace datapath holds fragments back in each ct() until their datagram
-// is complete, and lets go of those that wait in vain, marked invalid, together
-// with whatever packet comes next. So table deliver looks at a committed packet
-// once more.
+// fragments adds what the userspace datapath needs for fragments, see
+// roleFragments.
 //
 // Before Open vSwitch 3.1.7 the datapath does not show the connection's ports with
 // a later fragment. So a later fragment that no rule allows goes on to the

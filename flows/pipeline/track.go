@@ -19,7 +19,7 @@ func (f frame) track() {
 	track := flows.Track(flows.Low(flows.RegZone, 16), uint8(flows.TableRole))
 	for _, family := range families {
 		f.add(t, trackFlood, flows.NewMatch(family, outside, flows.RegIs(flows.RegFlood, flows.FloodJudged)), flows.Drop,
-			flows.SetReg(flows.RegZone, flows.ZoneFlood), track)
+			flows.SetReg(flows.RegZone, flows.ZoneFlood), flows.Move(flows.Low(flows.RegNetwork, 12), flows.Low(flows.RegZone, 12)), track)
 		f.add(t, trackFromOutside, flows.NewMatch(family, outside), flows.Drop,
 			flows.Move(flows.Whole(flows.RegDst), flows.Whole(flows.RegZone)), track)
 		f.add(t, trackToOutside, flows.NewMatch(family, flows.RegIs(flows.RegDst, 0)), flows.Drop,

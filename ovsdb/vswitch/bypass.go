@@ -17,8 +17,10 @@ func bypasses(p ovsdb.Picture, b *bridgeRow, ports []Port) []string {
 	if b.McastSnooping {
 		out = append(out, "mcast_snooping_enable=true: NORMAL sends multicast to every port that has asked for it, VM ports included")
 	}
-	if b.STP || b.RSTP {
-		out = append(out, "stp_enable or rstp_enable is true: Open vSwitch takes BPDUs before any flow, and a VM that sends them can become the root of the spanning tree; other_config:stp-enable=false or rstp-enable=false of its port keeps it from that")
+	for name, on := range map[string]bool{"stp": b.STP, "rstp": b.RSTP} {
+		if on {
+			out = append(out, fmt.Sprintf("%s_enable=true: Open vSwitch takes BPDUs before any flow, and a VM that sends them can become the root of the spanning tree; other_config:%[1]s-enable=false of its port keeps it from that", name))
+		}
 	}
 	for _, uuid := range b.Mirrors {
 		m := ovsdb.Get[mirrorRow](p, mirrorTable, uuid)

@@ -26,7 +26,7 @@ func TestBypasses(t *testing.T) {
 	o.vsctl("set", "Bridge", bridge, "mcast_snooping_enable=false", "stp_enable=true")
 	expect("BPDU")
 	o.vsctl("set", "Bridge", bridge, "stp_enable=false", "rstp_enable=true")
-	expect("BPDU")
+	expect("rstp_enable=true")
 	o.vsctl("set", "Bridge", bridge, "rstp_enable=false",
 		"--", "--id=@p", "get", "Port", "vm1", "--", "--id=@m", "create", "Mirror", "name=tap", "select_all=true", "output_port=@p",
 		"--", "set", "Bridge", bridge, "mirrors=@m")

@@ -11,9 +11,10 @@ import (
 // documented, or otherwise than the other datapath.
 type Quirks struct {
 	// HoldsFragments says that connection tracking holds each fragment back
-	// until its packet is complete, lets go of those that wait in vain, marked
-	// invalid, together with whatever packet comes next, and before 3.1.7 does
-	// not show the ports of the connection with a later fragment. The kernel's
+	// until its packet is complete, hands the fragments out together with
+	// whatever packet is tracked at that moment, before 3.6 also those that wait in
+	// vain, with what that packet's flows have loaded, takes small fragments
+	// only if it is told to, and before 3.1.7 does not show the ports of the connection with a later fragment. The kernel's
 	// datapath puts packets together before anything looks at them.
 	HoldsFragments bool
 	// StaleMegaflows says that the datapath may modify the wrong megaflow
