@@ -15,7 +15,7 @@ SOAK     ?= 10m
 BENCH    ?= .
 SIZES    ?= 100,1000,10000,100000
 CHURN    ?= 60s
-TIMEOUT  ?= 8m
+TIMEOUT  ?= 15m
 FUZZ     ?= 5s
 SAMPLE   ?= 60
 

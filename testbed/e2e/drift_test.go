@@ -172,6 +172,9 @@ func TestDrift(t *testing.T) {
 				opens()
 			}
 			if d.kills {
+				if err := h.ovs.Purge(); err != nil { // megaflows of the flows before
+					t.Fatal(err)
+				}
 				try(7001, false)
 			}
 			running()
