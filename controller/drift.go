@@ -69,11 +69,12 @@ func (w *watch) suspect(why string) {
 	}
 }
 
-// pause is how long the next look has to wait, so that changes without end do not
-// keep the switch and the agent busy with reading back.
-func (w *watch) pause() time.Duration {
-	return time.Until(w.lookedAt.Add(min(4*w.took, maxLookPause)))
-}
+// rest is the pause that follows a look, so that changes without end do not keep the
+// switch and the agent busy with reading back.
+func (w *watch) rest() time.Duration { return min(4*w.took, maxLookPause) }
+
+// pause is how long the next look has to wait.
+func (w *watch) pause() time.Duration { return time.Until(w.lookedAt.Add(w.rest())) }
 
 // due says whether it is time to read the switch back without any doubt.
 func (w *watch) due(watched bool) bool {
@@ -92,7 +93,7 @@ func (w *watch) putRight(log *zap.Logger) bool {
 	if w.found == nil {
 		return false
 	}
-	if w.found.Time.Sub(w.lastAt) < haste+min(4*w.took, maxLookPause) {
+	if w.found.Time.Sub(w.lastAt) < haste+w.rest() {
 		w.streak++
 	} else {
 		w.streak = 1
@@ -175,10 +176,9 @@ func (w *watch) compare(believed, ours, foreign *flows.Set) []string {
 	return differences
 }
 
-// look reads the switch back and compares it with what the enforcer believes. If
-// it finds a difference, it has the bridge prepared anew, believes what it has
-// read and reports false: the caller then makes what differs from what is
-// desired. Connections that were made meanwhile are judged anew, and what NORMAL
+// look has the bridge prepared anew, reads the switch back and compares it with
+// what the enforcer believes. If it finds a difference, it believes what it has read
+// and reports false: the caller then makes what differs from what is desired. Connections that were made meanwhile are judged anew, and what NORMAL
 // has learned is forgotten, because neither may be what the agent's flows allow;
 // that is so too where the flows were changed and are as before.
 func (e *enforcer) look(ctx context.Context) (agrees bool, err error) {
@@ -243,6 +243,11 @@ func (e *enforcer) flowsDrifted(what []string) {
 		return
 	}
 	e.drifted(what)
+	e.judgeAnew()
+}
+
+// judgeAnew has the rules of now judge all connections.
+func (e *enforcer) judgeAnew() {
 	e.compiler.RaiseAllEpochs()
 	if e.compiler.Wrapped() {
 		e.flushes.everything()

@@ -248,10 +248,7 @@ func (e *enforcer) takeOver(all *flows.Set) (*flows.Set, error) {
 	}
 	// The policy has changed, or somebody has changed the flows: nobody knows what
 	// was allowed meanwhile.
-	e.compiler.RaiseAllEpochs()
-	if e.compiler.Wrapped() {
-		e.flushes.everything()
-	}
+	e.judgeAnew()
 	return e.compiler.Flows()
 }
 

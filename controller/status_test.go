@@ -34,12 +34,7 @@ func (s *slowSource) deliver() { s.out <- <-s.memorySource.Updates() }
 // TestStatusTellsOneStory: while an update of the source is under way, the units
 // are not those of the update beside a state of before it.
 func TestStatusTellsOneStory(t *testing.T) {
-	src := &slowSource{memorySource: newMemorySource(false), out: make(chan policy.Update)}
-	r := newRigWith(t, newFakeSwitch(), src, nil)
-	r.put(twoVMs(nil, ssh))
-	src.deliver()
-	r.db.send(secure, twoPorts)
-	r.wait()
+	src, r := slowRig(t)
 	before := r.status()
 	deliver := src.deliver
 	src.asked.Store(&deliver)
@@ -113,15 +108,22 @@ func (s *countedSource) Status(most int) (policy.SourceStatus, bool) {
 	return s.memorySource.Status(most)
 }
 
-// TestStatusWhileSourceIsLate: where the loop hears nothing of an update that the
-// units are of, the status comes all the same, and nobody is waited for afterwards.
-func TestStatusWhileSourceIsLate(t *testing.T) {
+// slowRig is a rig with a slow source, whose first policy is in force.
+func slowRig(t *testing.T) (*slowSource, *rig) {
+	t.Helper()
 	src := &slowSource{memorySource: newMemorySource(false), out: make(chan policy.Update)}
 	r := newRigWith(t, newFakeSwitch(), src, nil)
 	r.put(twoVMs(nil, ssh))
 	src.deliver()
 	r.db.send(secure, twoPorts)
 	r.wait()
+	return src, r
+}
+
+// TestStatusWhileSourceIsLate: where the loop hears nothing of an update that the
+// units are of, the status comes all the same, and nobody is waited for afterwards.
+func TestStatusWhileSourceIsLate(t *testing.T) {
+	src, r := slowRig(t)
 	src.put("more.yaml", manifests(nil, map[string][]string{"more": {ssh}}))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
