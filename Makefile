@@ -56,8 +56,12 @@ test: provision build fuzz ## Run every test, with the race detector, and fuzz f
 	REQUIRE_OVS=1 $(GO) test -race -timeout $(TIMEOUT) ./...
 
 fuzz: tools ## Fuzz what is read from outside, FUZZ=5s for each decoder.
+	@# At the end of its time the fuzzer may fail with nothing but "context deadline
+	@# exceeded". A finding is written to testdata, and fails the second time too.
 	@for target in $(FUZZERS); do \
-		$(GO) test "./$${target%:*}" -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZ) | tail -2; \
+		fuzz() { $(GO) test "./$${target%:*}" -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZ) 2>&1; }; \
+		out=$$(fuzz) || { echo "$$out"; echo "$$target: once more"; out=$$(fuzz) || { echo "$$out"; exit 1; }; }; \
+		echo "$$out" | tail -2; \
 	done
 
 test-fast: tools ## Run the tests that need neither Open vSwitch nor root.
